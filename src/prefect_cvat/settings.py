@@ -82,6 +82,13 @@ class Settings(BaseSettings):
     webhook_max_bytes: int = Field(
         default=2**20, ge=1024, description="The most bytes that a webhook may have; larger ones are refused."
     )
+    gateway_secret: SecretStr | None = Field(
+        default=None,
+        description=(
+            "The secret that CVAT sends to the gateway: its CVAT_NUCLIO_FUNCTION_NAMESPACE. Without it,"
+            " `prefect-cvat gateway` makes a random one at each start, and prints it."
+        ),
+    )
     max_image_bytes: int = Field(
         default=192 * 2**20,
         ge=2**22,

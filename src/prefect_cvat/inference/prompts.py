@@ -21,14 +21,19 @@ class InteractionContext(InteractionFunctionContext):
 
 
 class Prompts(InteractionPrompts):
-    """The prompts of one shape, in pixels."""
+    """Prompts in pixels: those of one shape, which has no negative points, or those of a user."""
 
-    __slots__ = ("_bounding_box", "_pos_points")
+    __slots__ = ("_bounding_box", "_neg_points", "_pos_points")
 
     def __init__(
-        self, pos_points: Sequence[Point] = (), bounding_box: tuple[Point, Point] | None = None
+        self,
+        pos_points: Sequence[Point] = (),
+        bounding_box: tuple[Point, Point] | None = None,
+        *,
+        neg_points: Sequence[Point] = (),
     ) -> None:
         self._pos_points = tuple(pos_points)
+        self._neg_points = tuple(neg_points)
         self._bounding_box = bounding_box
 
     @property
@@ -38,8 +43,8 @@ class Prompts(InteractionPrompts):
 
     @property
     def neg_points(self) -> Sequence[Point]:
-        """Empty: shapes give no negative points."""
-        return ()
+        """Points that are not on the object, as (x, y)."""
+        return self._neg_points
 
     @property
     def bounding_box(self) -> tuple[Point, Point] | None:

@@ -8,26 +8,18 @@ from functools import partial
 from typing import Any, Literal
 
 import PIL.Image
-from pydantic import ValidationError
 
-from prefect_cvat.auto_annotation.function_calls import (
-    as_list,
-    place_of,
-    read_spec,
-)
-from prefect_cvat.auto_annotation.interface import (
-    InteractionFunction,
-    InteractionResultAttributes,
-)
+from prefect_cvat.auto_annotation.function_calls import as_list, place_of, read_spec
+from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clip_to_image import Clipping, clip_shape
-from prefect_cvat.inference.geometry_checks import check_geometry, within_rounding
 from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
+from prefect_cvat.inference.interaction_results import checked_result, confidence_of
 from prefect_cvat.inference.prompts import InteractionContext, Prompts, prompts_of
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
+from prefect_cvat.models import ShapeType, enum_value
 from prefect_cvat.options.refine_options import PROMPTING_TYPES
 
 __all__ = ["ShapeRefiner"]
@@ -182,7 +174,7 @@ class ShapeRefiner:
     def _bodies(
         self, output: Any, original: Mapping[str, Any], size: tuple[int, int]
     ) -> tuple[list[dict[str, Any]], Clipping | None]:
-        shape = _checked(output)
+        shape = checked_result(output)
         parts, clipping = clip_shape(shape, *size)
         if parts and self.to == "mask" and shape.type is ShapeType.POLYGON:
             parts = [shape.points]  # rasterizing clips it, and keeps one mask
@@ -191,7 +183,7 @@ class ShapeRefiner:
             clipping = Clipping.EMPTY  # a polygon may contain no pixel centre
         if not converted:
             return [], clipping
-        score = _confidence(output.attributes if hasattr(output, "attributes") else ())
+        score = confidence_of(output)
         if score is None:
             score = original.get("score")
         bodies = []
@@ -242,36 +234,3 @@ class ShapeRefiner:
             bitmap = polygon_to_mask(points, image_width=size[0], image_height=size[1])
             if bitmap.any():
                 yield "mask", encode_mask(bitmap)
-
-
-def _checked(output: Any) -> LabeledShapeRequest:
-    """Convert a result to our own shape, with validated geometry."""
-    if not (hasattr(output, "type") and hasattr(output, "points")):
-        raise BadFunctionError(
-            f"function output an object of type {type(output).__name__!r} (expected 'InteractionResultShape')"
-        )
-    try:
-        shape = LabeledShapeRequest(type=output.type, label_id=0, frame=0, points=output.points)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise BadFunctionError(f"function output shape with bad {where}: {problem['msg']}") from error
-    if shape.type is ShapeType.SKELETON:
-        raise BadFunctionError("function output a skeleton, which interaction functions do not support")
-    return check_geometry(shape)
-
-
-def _confidence(attributes: Iterable[Any]) -> float | None:
-    """The confidence among the attributes of a result, 0 to 1."""
-    values = [value.value for value in attributes if value.spec_id == InteractionResultAttributes.CONFIDENCE]
-    if not values:
-        return None
-    try:
-        confidence = within_rounding(float(values[-1]))
-    except (TypeError, ValueError):
-        confidence = None
-    if confidence is None:
-        raise BadFunctionError(
-            f"function output a confidence of {values[-1]!r} (expected a number from 0 to 1)"
-        )
-    return confidence

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["LabelMap", "LabelMapEntry", "LabelOptions", "Threshold"]
+__all__ = ["FunctionLabelOptions", "LabelMap", "LabelMapEntry", "LabelOptions", "Threshold"]
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 
@@ -68,8 +68,8 @@ def _refuse_booleans(value: Any) -> Any:
     return value
 
 
-class LabelOptions(OptionModel):
-    """Options for label mapping and confidence thresholds."""
+class FunctionLabelOptions(OptionModel):
+    """Options for the labels of a function that need no task."""
 
     group: ClassVar[str] = "Labels"
 
@@ -103,6 +103,11 @@ class LabelOptions(OptionModel):
             ),
         ),
     ] = None
+
+
+class LabelOptions(FunctionLabelOptions):
+    """Options for label mapping and confidence thresholds."""
+
     ignore_case: Annotated[bool, Field(description="Ignore case when label names are matched.")] = False
     allow_unmatched_labels: Annotated[
         bool,
