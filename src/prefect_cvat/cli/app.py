@@ -32,6 +32,7 @@ COMMANDS = {
     "setup": "Create what runs need on the Prefect server: blocks, limits, a work pool, automations.",
     "serve": "Create the deployments, and execute their runs on this machine until interrupted.",
     "webhooks": "Receive webhooks of CVAT, and send them to Prefect as events, which start runs.",
+    "gateway": "Serve functions to CVAT's own pages, without Nuclio.",
     "sandbox": "Run a local server with a part of CVAT's API, to try prefect-cvat without CVAT.",
     "demo": "Annotate photographs and a video in a sandbox with NanoDet, through the Prefect flows.",
 }

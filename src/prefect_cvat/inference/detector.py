@@ -107,7 +107,7 @@ class Detector:
             max_in_advance: How many images may be opened before `detect_fed` takes the first; None for any
                 number.
         """
-        return FedImages(self._feed, opened, self._images_per_call, max_in_advance)
+        return FedImages(self._feed, opened, self.images_per_call, max_in_advance)
 
     def detect(self, opened: OpenedImages) -> Iterator[FrameDetections]:
         """Run the function on frames, see `detect_fed`."""
@@ -140,7 +140,7 @@ class Detector:
         """Each frame with its output or an error, of one or several calls."""
         outcomes: list[tuple[Frame, object]] = []
         began = time.perf_counter()
-        for group in _groups(images, self._images_per_call):
+        for group in _groups(images, self.images_per_call):
             outcomes += self._run(group)
             del group  # free its pixels before the next ones are decoded
             # handing over what takes microseconds would cost more than checking it
@@ -158,7 +158,12 @@ class Detector:
         """
         return self._checker.check(found.frame, [*found.tags, *found.shapes])
 
-    def _images_per_call(self) -> int:
+    def images_per_call(self) -> int:
+        """How many images a call of the function takes at most.
+
+        Raises:
+            BadFunctionError: Its `batch_size` is no whole number.
+        """
         if self._calls.takes_one_image:
             return 1
         wanted = read_attribute(self.function, "batch_size")

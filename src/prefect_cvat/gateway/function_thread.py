@@ -1,0 +1,150 @@
+"""A thread that carries out the calls of one function, and puts calls that wait together into batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect_cvat.gateway.refusals import Refusal
+
+__all__ = ["FunctionThread", "Job"]
+
+BATCH_WINDOW = 0.010
+"""How long a call waits for others, in seconds, where others are on their way or came with the last one."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A call to carry out.
+
+    Attributes:
+        call: The call.
+        deadline: When its caller gives up, by `time.monotonic`. It is not started after that.
+        alike: Calls of one batch are alike in this.
+        answer: The answer or the error.
+    """
+
+    call: Any
+    deadline: float
+    alike: Hashable = None
+    answer: Future[bytes] = field(default_factory=Future)
+
+
+class FunctionThread:
+    """Carries out jobs in their order.
+
+    The thread is a daemon: Python cannot end a function that hangs, and the process must be able to end.
+
+    Args:
+        name: The name of the function.
+        run: Carries out a batch and sets the answer of each job.
+        max_batch: Returns the maximum number of jobs in a batch.
+        ended: Called in the thread at its end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Sequence[Job]], None],
+        max_batch: Callable[[], int],
+        ended: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._max_batch = max_batch
+        self._ended = ended
+        self._changed = threading.Condition()
+        self._jobs: deque[Job] = deque()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self._announced = 0
+        self._last_batch = 1
+        self._busy_since: float | None = None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the batch that runs has been running; 0 if there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job runs or waits."""
+        return self._busy_since is None and not self._jobs
+
+    def announce(self, change: int) -> None:
+        """Say that a call is on its way (1), or is no longer (-1): a batch waits for it a moment."""
+        with self._changed:
+            self._announced += change
+            self._changed.notify()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; the thread starts with the first one."""
+        with self._changed:
+            if self._is_closed:
+                raise Refusal(503, f"{self._name} is being replaced: try again")
+            self._jobs.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Take no more jobs; the thread ends after those that it has."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+            if self._thread is None:
+                self._ended()
+
+    def _loop(self) -> None:
+        while batch := self._take():
+            try:
+                self._run(batch)
+            except BaseException as error:  # a bug of ours must not leave callers waiting
+                for job in batch:
+                    if not job.answer.done():
+                        job.answer.set_exception(error)
+            finally:
+                self._busy_since = None
+        self._ended()
+
+    def _take(self) -> list[Job]:
+        """The next batch; empty at the end."""
+        with self._changed:
+            while True:
+                self._jobs = deque(job for job in self._jobs if _is_wanted(job, self._name))
+                if self._jobs or self._is_closed:
+                    break
+                self._changed.wait()
+            if not self._jobs:
+                return []
+            limit = self._max_batch()
+            end = time.monotonic() + BATCH_WINDOW
+            while len(self._jobs) < limit and (self._announced or len(self._jobs) < self._last_batch):
+                left = end - time.monotonic()
+                if left <= 0 or self._is_closed:
+                    break
+                self._changed.wait(left)
+            alike = [job for job in self._jobs if job.alike == self._jobs[0].alike][:limit]
+            self._last_batch = min(limit, len(self._jobs))
+            batch = [job for job in alike if job.answer.set_running_or_notify_cancel()]
+            self._jobs = deque(job for job in self._jobs if job not in alike)
+            self._busy_since = time.monotonic()
+        return batch or self._take()
+
+
+def _is_wanted(job: Job, name: str) -> bool:
+    """Whether the caller of a job still waits for it."""
+    if job.answer.cancelled():
+        return False
+    if time.monotonic() < job.deadline:
+        return True
+    if job.answer.set_running_or_notify_cancel():
+        job.answer.set_exception(Refusal(504, f"{name} was busy with other calls for too long"))
+    return False
