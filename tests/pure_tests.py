@@ -11,7 +11,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 
-NOT_PURE_FIXTURES = {"prefect_server", "sandbox", "server", "test_data", "wheels"}
+NOT_PURE_FIXTURES = {"prefect_server", "sandbox", "serve", "server", "test_data", "wheels"}
 """Fixtures that start a server or a process, and the photographs that models annotate."""
 
 NOT_PURE = {
