@@ -12,9 +12,9 @@ import numpy as np
 import PIL.Image
 import requests
 
+from pictures import picture
 from prefect_cvat.gateway import Gateway
 from prefect_cvat.masks import encode_mask
-from pictures import picture
 
 HEADERS = {
     "User-Agent": "CVAT/2.73.0 python-requests/2.33.1",

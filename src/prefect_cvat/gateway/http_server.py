@@ -115,7 +115,7 @@ class HttpServer:
                 async with asyncio.timeout(seconds):
                     return _json(await self._answer(request, host, deadline))
         except TimeoutError:
-            raise Refusal(504, f"{host.name} has not answered within {seconds:.0f} s") from None
+            raise Refusal(504, f"{host.name} has not answered within {seconds:g} s") from None
 
     # --- a call ---
 

@@ -1,0 +1,115 @@
+"""The configuration is read again while annotators work."""
+
+import threading
+import time
+
+import pytest
+
+from gateway_files import TRACKER, write_function
+from gateway_functions import Detection, Tracking
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.gateway import Gateway, GatewayConfiguration, ServedFunction
+
+BOX = {"type": "rectangle", "points": [1, 2, 10, 12]}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def entry(tmp_path, name, **fields):
+    return ServedFunction(function_file=tmp_path / f"{name}.py", **fields)
+
+
+def test_unchanged_functions_stay_loaded_with_their_tracks(serve, tmp_path):
+    for name in ("one", "two", "three"):
+        write_function(tmp_path, name, TRACKER)
+    calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "one"), entry(tmp_path, "two")]))
+    assert calls.gateway.wait_until_described(60)
+    states = {name: calls.from_page(name, shapes=[BOX])["states"] for name in ("one", "two")}
+    changed = [entry(tmp_path, "one"), entry(tmp_path, "two", title="Second"), entry(tmp_path, "three")]
+    calls.gateway.reload(GatewayConfiguration(port=0, functions=changed))
+    assert calls.gateway.wait_until_described(60)
+    assert sorted(calls.functions().json()) == ["one", "three", "two"]
+    assert calls.function("two").json()["metadata"]["annotations"]["name"] == "Second"
+    assert calls.from_page("one", shapes=[None], states=states["one"])["shapes"] == [BOX]
+    assert calls.refused("two", shapes=[None], states=states["two"])[0] == 409
+
+
+def test_removed_function_is_gone_after_its_calls(serve, tmp_path):
+    write_function(tmp_path, "slow", "time.sleep(1)")
+    calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "slow")]))
+    assert calls.gateway.wait_until_described(60)
+    calls.from_page("slow")
+    results = []
+    running = threading.Thread(target=lambda: results.append(calls.from_page("slow")))
+    running.start()
+    time.sleep(0.4)
+    calls.gateway.reload(GatewayConfiguration(port=0))
+    assert calls.refused("slow")[0] == 404
+    running.join()
+    assert results == [[{"label": "car", "type": "rectangle", "points": [1, 2, 3, 4]}]]
+    end = time.monotonic() + 5
+    while not (tmp_path / "slow.closed").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert (tmp_path / "slow.closed").exists()
+
+
+def test_reload_with_a_name_that_is_taken_changes_nothing(serve, tmp_path):
+    write_function(tmp_path, "det")
+    calls = serve(det=Detection())
+    with pytest.raises(ValueError, match="two functions named 'det'"):
+        calls.gateway.reload(GatewayConfiguration(functions=[entry(tmp_path, "det")]))
+    assert calls.from_page("det")
+
+
+def test_two_gateways_behind_one_address_refuse_the_tracks_of_the_other(serve):
+    here, there = serve(trk=Tracking()), serve(trk=Tracking())
+    states = here.from_page("trk", shapes=[BOX])["states"]
+    assert there.refused("trk", shapes=[None], states=states)[0] == 409
+    assert here.from_page("trk", shapes=[None], states=states)
+
+
+def test_calls_in_progress_end_when_the_gateway_stops():
+    from cvat_calls import CvatCalls
+
+    results = []
+    with Gateway(GatewayConfiguration(port=0), functions={"det": Detection(seconds=1.0)}) as gateway:
+        calls = CvatCalls(gateway)
+        running = threading.Thread(target=lambda: results.append(calls.from_page("det")))
+        running.start()
+        time.sleep(0.4)
+    running.join()
+    assert len(results[0]) == 1
+
+
+def test_gateway_stops_in_spite_of_a_function_that_hangs():
+    from cvat_calls import CvatCalls
+
+    function = Detection(seconds=30)
+    configuration = GatewayConfiguration(port=0, grace_seconds=0.5)
+    with Gateway(configuration, functions={"det": function}) as gateway:
+        calls = CvatCalls(gateway)
+        threading.Thread(target=lambda: _ignore_reset(calls), daemon=True).start()
+        time.sleep(0.4)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 5
+
+
+def _ignore_reset(calls):
+    import requests
+
+    with pytest.raises(requests.ConnectionError):
+        calls.from_page("det")
+
+
+def test_port_in_use_is_an_error(serve):
+    port = int(serve(det=Detection()).url.rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"):
+        Gateway(GatewayConfiguration(port=port), functions={}).start()
+
+
+def test_what_is_no_function_is_an_error():
+    with pytest.raises(BadFunctionError), Gateway(GatewayConfiguration(port=0), functions={"x": object()}):
+        pass
