@@ -93,6 +93,8 @@ class Interaction:
         time.sleep(self.prompting)
         if self.result is not None:
             return self.result
+        if not prompts.pos_points and prompts.bounding_box is None:
+            return []
         bitmap = mask_of(pp_image, prompts)
         confidence = AttributeValRequest(spec_id=0, value="0.87")
         return [InteractionResultShape(type="mask", points=encode_mask(bitmap), attributes=[confidence])]

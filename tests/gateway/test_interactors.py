@@ -88,7 +88,6 @@ def test_without_memory_each_click_prepares_the_image(serve):
 @pytest.mark.parametrize(
     ("prompts", "reason"),
     [
-        ({"pos_points": [], "neg_points": []}, "neither a point on the object nor a box"),
         ({"pos_points": [[1, 2], [3]]}, "pos_points must be a list of points"),
         ({"pos_points": [[1, None]]}, "pos_points must be a list of points"),
         ({"pos_points": [[1, True]]}, "pos_points must be a list of points"),

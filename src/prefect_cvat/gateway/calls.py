@@ -116,8 +116,6 @@ def _prompts(fields: dict[str, Any], description: FunctionDescription) -> Prompt
         raise Refusal(400, f"the function needs {description.min_neg_points} or more negative points")
     if negative and description.min_neg_points is None:
         raise Refusal(400, "the function takes no negative points")
-    if not positive and box is None:
-        raise Refusal(400, "there is neither a point on the object nor a box around it")
     return Prompts(positive, box, neg_points=negative)
 
 
