@@ -15,7 +15,10 @@ from prefect_cvat.gateway.refusals import Refusal
 __all__ = ["FunctionThread", "Job"]
 
 BATCH_WINDOW = 0.010
-"""How long a call waits for others, in seconds, where others are on their way or came with the last one."""
+"""How long a call waits for others, in seconds, where others are on their way or may come back."""
+
+COMING_BACK = 0.1
+"""How long after a batch its callers are expected to come back, in seconds."""
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +66,8 @@ class FunctionThread:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._announced = 0
-        self._last_batch = 1
+        self._callers = 1
+        self._ended_at = 0.0
         self._busy_since: float | None = None
 
     @property
@@ -111,7 +115,10 @@ class FunctionThread:
                     if not job.answer.done():
                         job.answer.set_exception(error)
             finally:
-                self._busy_since = None
+                with self._changed:
+                    self._callers = len(batch) + len(self._jobs)
+                    self._ended_at = time.monotonic()
+                    self._busy_since = None
         self._ended()
 
     def _take(self) -> list[Job]:
@@ -125,14 +132,15 @@ class FunctionThread:
             if not self._jobs:
                 return []
             limit = self._max_batch()
-            end = time.monotonic() + BATCH_WINDOW
-            while len(self._jobs) < limit and (self._announced or len(self._jobs) < self._last_batch):
+            begin = time.monotonic()
+            expected = self._callers if begin - self._ended_at < COMING_BACK else 1
+            end = begin + BATCH_WINDOW
+            while len(self._jobs) < limit and (self._announced or len(self._jobs) < expected):
                 left = end - time.monotonic()
                 if left <= 0 or self._is_closed:
                     break
                 self._changed.wait(left)
             alike = [job for job in self._jobs if job.alike == self._jobs[0].alike][:limit]
-            self._last_batch = min(limit, len(self._jobs))
             batch = [job for job in alike if job.answer.set_running_or_notify_cancel()]
             self._jobs = deque(job for job in self._jobs if job not in alike)
             self._busy_since = time.monotonic()
