@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -47,7 +47,7 @@ class ServedFunction(FunctionLabelOptions, ModelOptions):
     function: str | None = None
     function_module: str | None = None
     function_file: Path | None = None
-    function_parameters: Annotated[dict[str, Any], Field(default_factory=dict)]
+    function_parameters: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

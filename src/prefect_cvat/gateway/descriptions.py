@@ -56,7 +56,8 @@ def describe(function: Any) -> FunctionDescription:
             types = spec.supported_shape_types
             if isinstance(types, str) or not isinstance(types, Iterable):
                 raise BadFunctionError(f"supported_shape_types must be a set of shape types, not {types!r}")
-            return FunctionDescription(kind="tracker", shape_types=tuple(sorted(map(enum_value, types))))
+            names = sorted(map(enum_value, types))
+            return FunctionDescription.model_validate({"kind": "tracker", "shape_types": names})
         if hasattr(spec, "min_pos_points"):
             return FunctionDescription(
                 kind="interactor",

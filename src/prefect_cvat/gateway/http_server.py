@@ -131,7 +131,8 @@ class HttpServer:
                 if host.needs_pixels(call.image.digest):
                     await loop.run_in_executor(self._pool, call.image.decode)
                 job = host.submit(call, deadline)
-            return await asyncio.wrap_future(job.answer)
+            answer: bytes = await asyncio.wrap_future(job.answer)
+            return answer
 
     async def _read(self, request: web.Request) -> bytes:
         if (request.content_length or 0) > self._options.max_body_bytes:

@@ -68,7 +68,7 @@ def label_records(
     """
     records: dict[str, dict[str, Any]] = {}
     for label in labels:
-        if label.id not in shown:
+        if label.id is None or label.id not in shown:
             continue
         record = _record(label, shown[label.id])
         same = records.setdefault(record["name"], record)
@@ -93,14 +93,15 @@ def _shown(label: PatchedLabelRequest | SublabelRequest, entry: LabelMapEntry | 
     attributes = {}
     for attribute in label.attributes:
         name = renamed.get(attribute.name, attribute.name)
-        if name is not None:
+        if name is not None and attribute.id is not None:
             attributes[attribute.id] = name
     sublabels = {}
     own = getattr(label, "sublabels", None) or []
     entries = {name: _entry(target) for name, target in ((entry and entry.sublabels) or {}).items()}
     _check_names(entries, [each.name for each in own], "sublabel", what)
     for sublabel in own:
-        if (each := _shown(sublabel, entries.get(sublabel.name))) is not None:
+        each = _shown(sublabel, entries.get(sublabel.name))
+        if each is not None and sublabel.id is not None:
             sublabels[sublabel.id] = each
     name = str(label.name) if entry is None or entry.name is None else entry.name
     return ShownLabel(name, attributes, sublabels)
