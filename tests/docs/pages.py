@@ -10,6 +10,7 @@ import textwrap
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
 from pathlib import Path
 
 import yaml
@@ -29,7 +30,7 @@ class Page:
     """A page. Its blocks run in order, in one namespace and in the current folder.
 
     `python` is executed. `sh` has commands, which must succeed, or a server. `text` is the output of the block before,
-    where `...` matches anything. The stages and commands in a `drawing` must exist. `toml`, `json` and `yaml` are parsed.
+    where `...` matches anything. The stages and commands in a `drawing` must exist. `toml`, `json`, `yaml` and `ini` are parsed.
     Other languages are errors, and no block is skipped. A block with a title is a file for the blocks after it.
 
     Args:
@@ -101,6 +102,8 @@ class Page:
                 json.loads(example.parsed)
             case "yaml":
                 yaml.safe_load(example.parsed)
+            case "ini":
+                ConfigParser(strict=False, interpolation=None).read_string(example.parsed)
             case _:
                 raise ValueError(f"{example.path}:{example.line}: cannot run a block of {language!r}")
 

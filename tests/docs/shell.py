@@ -22,6 +22,7 @@ from unittest import mock
 from prefect_cvat.cli import main as cli
 
 SERVERS = (
+    "prefect-cvat gateway",
     "prefect-cvat sandbox",
     "prefect-cvat serve",
     "prefect-cvat webhooks",

@@ -20,6 +20,9 @@ PAGES = sorted(
 SANDBOX = "127.0.0.1:8080"
 """The address of the sandbox in the pages."""
 
+GATEWAYS = ("8070", "8071")
+"""The ports of gateways in the pages."""
+
 NEEDED = {"prefect_server": "from prefect_cvat.flows", "downloaded_weights": "torchvision_detection.create("}
 """Fixtures for some pages, and the text that shows that a page needs them."""
 
@@ -37,7 +40,7 @@ def test_start_page_runs(shell, free_port):
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != START])
-def test_blocks_of_page_run(name, shell, request):
+def test_blocks_of_page_run(name, shell, request, free_port):
     """Each page has its own sandbox, so that its task 1 exists."""
     for fixture, sign in NEEDED.items():
         if sign in (DOCS / name).read_text(encoding="utf-8"):
@@ -45,6 +48,7 @@ def test_blocks_of_page_run(name, shell, request):
     with Sandbox() as server:
         instead = {SANDBOX: server.url.removeprefix("http://")}
         Page(DOCS / START, shell, instead).run_first("python")  # makes task 1
+        instead |= {port: str(free_port()) for port in GATEWAYS}
         Page(DOCS / name, shell, instead).run()
 
 
