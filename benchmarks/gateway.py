@@ -39,7 +39,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.gateway import Gateway, GatewayConfiguration
 
-SECRET = "benchmark"
+SECRET = "secret-of-the-benchmark"
 SLEEP = 0.02
 FIRST, FURTHER = 0.05, 0.01
 PREPARING, PROMPTING = 0.5, 0.02

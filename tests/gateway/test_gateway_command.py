@@ -18,7 +18,7 @@ from gateway_files import write_function
 class Process:
     """A gateway in a process; `gateway.secret` and `gateway.url` are as of a `Gateway`."""
 
-    def __init__(self, folder, *arguments, secret="a-secret"):
+    def __init__(self, folder, *arguments, secret="a-secret-of-sixteen"):
         environment = {**os.environ, "PREFECT_CVAT_CACHE_DIR": str(folder / "cache"), "COLUMNS": "200"}
         environment.pop("PREFECT_CVAT_GATEWAY_SECRET", None)
         if secret:
@@ -75,7 +75,7 @@ def test_gateway_from_start_to_end(start, tmp_path):
     gateway.wait_for(["grabcut_interaction", "mine"])
     assert gateway.calls.from_page("mine") == [{"label": "car", "type": "rectangle", "points": [1, 2, 3, 4]}]
     assert gateway.calls.from_page("grabcut_interaction", pos_points=[[20, 20]])["shapes"]
-    assert "a-secret" not in gateway.log.read_text() + "\n".join(gateway.printed)
+    assert "a-secret-of-sixteen" not in gateway.log.read_text() + "\n".join(gateway.printed)
     assert gateway.end() == 0
     assert (tmp_path / "mine.closed").exists()
 
@@ -124,6 +124,15 @@ def test_configuration_is_read_again_on_sighup(start, tmp_path):
     assert "there is no option 'nme'" in gateway.log.read_text()
     gateway.wait_for(["one", "two"])
     assert gateway.end(signal.SIGINT) == 0
+
+
+def test_short_secret_is_refused():
+    from command_line import run_command_text
+
+    done = run_command_text("gateway", "--function", "tiled", PREFECT_CVAT_GATEWAY_SECRET="nuclio")
+    assert done.returncode == 2
+    assert "PREFECT_CVAT_GATEWAY_SECRET" in done.stderr
+    assert "nuclio" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ the memory of its model is free again.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -70,12 +71,14 @@ class DescriptionStore:
         digest = source_digest(entry)
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "description.json"
-            command = [sys.executable, "-m", "prefect_cvat.gateway.describe_function", str(result)]
+            # with this path, not with the current folder before it
+            command = [sys.executable, "-P", "-m", "prefect_cvat.gateway.describe_function", str(result)]
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             with self._lock:
                 if self._is_closed:
                     raise FunctionLoadError("the gateway ends")
                 self._child = subprocess.Popen(  # noqa: S603 (this interpreter)
-                    command, stdin=subprocess.PIPE, stdout=sys.stderr.fileno()
+                    command, stdin=subprocess.PIPE, stdout=sys.stderr.fileno(), env=environment
                 )
             child = self._child
             try:

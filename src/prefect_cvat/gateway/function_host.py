@@ -21,7 +21,7 @@ from prefect_cvat.gateway.function_thread import FunctionThread, Job
 from prefect_cvat.gateway.interaction_service import InteractionService
 from prefect_cvat.gateway.prepared_images import PreparedImages
 from prefect_cvat.gateway.refusals import Refusal
-from prefect_cvat.gateway.shown_labels import ShownLabel, shown_labels
+from prefect_cvat.gateway.shown_labels import ShownLabel, label_records, shown_labels
 from prefect_cvat.gateway.tracking_service import TrackingService
 from prefect_cvat.gateway.tracks import Tracks
 
@@ -83,6 +83,7 @@ class FunctionHost:
         self._described = described
         self._closes = closes
         self.describe_as(description)
+        self._is_loading = False
         self._service: _Service | None = None
         self._function: Any = None
         self._thread = FunctionThread(
@@ -97,14 +98,9 @@ class FunctionHost:
         """Its id in CVAT."""
         return self.entry.name
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call runs or waits."""
-        return self._thread.is_idle
-
     def needs_pixels(self, digest: str) -> bool:
         """Whether the image with this digest will be decoded for a call."""
-        return self.description.kind != "interactor" or (self, digest) not in self._images
+        return self.description.kind == "detector" or (self, digest) not in self._images
 
     @contextmanager
     def announced(self) -> Iterator[None]:
@@ -123,9 +119,12 @@ class FunctionHost:
         """
         busy = self._thread.busy_seconds
         if busy > STUCK_SECONDS:
-            raise Refusal(
-                503, f"{self.name} has not answered for {busy:.0f} s; the gateway must be restarted"
+            problem = (
+                f"{self.name} has been loading for {busy:.0f} s: try again later"
+                if self._is_loading
+                else f"{self.name} has not answered for {busy:.0f} s; the gateway must be restarted"
             )
+            raise Refusal(503, problem)
         alike = call.threshold if isinstance(call, DetectorCall) else None
         job = Job(call, deadline, alike)
         self._thread.submit(job)
@@ -177,8 +176,8 @@ class FunctionHost:
         seconds = time.monotonic() - begin
         for job, (answer, losses) in zip(jobs, outcomes, strict=True):
             if isinstance(answer, bytes):
-                job.answer.set_result(answer)
                 self._log(len(jobs), seconds, losses)
+                job.answer.set_result(answer)
             elif isinstance(answer, Refusal):
                 job.answer.set_exception(answer)
             else:
@@ -203,7 +202,11 @@ class FunctionHost:
         if self._service is not None:
             return self._service
         begin = time.monotonic()
-        function = self._load()
+        self._is_loading = True
+        try:
+            function = self._load()
+        finally:
+            self._is_loading = False
         try:
             description = describe(function)
             self._service = self._make_service(function, description)
@@ -256,6 +259,7 @@ def _shown(entry: ServedFunction, description: FunctionDescription) -> Mapping[i
                 raise ValueError(f"{option} is for detection functions, and this is a {description.kind}")
         return {}
     shown = shown_labels(description.labels, entry.label_map)
+    label_records(description.labels, shown)  # two labels of one name may not go together
     names = {label.name for label in description.labels}
     if unknown := sorted((entry.label_thresholds or {}).keys() - names):
         raise ValueError(f"label_thresholds names label {unknown[0]!r}, which the function does not have")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import threading
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from prefect_cvat.auto_annotation.loading import (
 from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.gateway.configuration import ServedFunction
+from prefect_cvat.inference.function_digest.module_search import find_module
 
 __all__ = ["load_served_function", "source_digest"]
 
@@ -92,8 +92,7 @@ def _code_digest(entry: ServedFunction) -> str:
     file = entry.function_file
     if file is None:
         try:
-            module = entry.function_module or find_function(entry.function or "")
-            spec = importlib.util.find_spec(module)
+            spec = find_module(entry.function_module or find_function(entry.function or ""))
         except (PrefectCvatError, ImportError, ValueError):  # loading it says what is wrong
             return ""
         if spec is None or spec.origin is None:

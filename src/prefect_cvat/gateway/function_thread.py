@@ -76,11 +76,6 @@ class FunctionThread:
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no job runs or waits."""
-        return self._busy_since is None and not self._jobs
-
     def announce(self, change: int) -> None:
         """Say that a call is on its way (1), or is no longer (-1): a batch waits for it a moment."""
         with self._changed:

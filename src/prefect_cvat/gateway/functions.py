@@ -49,7 +49,9 @@ class Functions:
         self._port = port
         self._store = store
         self._images = PreparedImages(configuration.image_cache_bytes)
-        self._tracks = Tracks(configuration.max_tracks, 60 * configuration.track_minutes)
+        self._tracks = Tracks(
+            configuration.max_tracks, configuration.track_bytes, 60 * configuration.track_minutes
+        )
         self._made = {name: self._host_of(name, function) for name, function in made.items()}
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[ServedFunction, str]] = {}

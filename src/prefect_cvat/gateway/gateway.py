@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,6 +26,9 @@ from prefect_cvat.gateway.http_server import HttpServer
 __all__ = ["Gateway", "new_secret", "serve_gateway"]
 
 logger = logging.getLogger(__name__)
+
+SECRET = re.compile(r"[!-~]{16,}")
+"""A secret that cannot be guessed, as CVAT's default `nuclio` could, and that HTTP headers can carry."""
 
 BACKLOG = 128
 """The maximum number of connections that wait to be accepted."""
@@ -48,7 +53,7 @@ class Gateway:
 
     Raises:
         BadFunctionError: A function has no valid spec.
-        ValueError: Two functions have the same name.
+        ValueError: Two functions have the same name, or the secret is too short.
 
     Examples:
         >>> with Gateway(GatewayConfiguration(functions=[ServedFunction(function="tiled")])) as gateway:
@@ -63,6 +68,11 @@ class Gateway:
         secret: SecretStr | None = None,
     ) -> None:
         self.secret = secret or new_secret()
+        if not SECRET.fullmatch(self.secret.get_secret_value()):
+            raise ValueError(
+                "the secret of the gateway (PREFECT_CVAT_GATEWAY_SECRET) must be 16 or more letters, digits"
+                " and signs without spaces; without one, the gateway makes one and prints it"
+            )
         self.ended = threading.Event()
         self._configuration = configuration or GatewayConfiguration()
         self._made = dict(functions or {})
@@ -97,7 +107,8 @@ class Gateway:
 
     def stop(self) -> None:
         """Take no more calls, let those in progress end, and close the functions."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # it has ended already, by an error
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -199,7 +210,9 @@ def serve_gateway(gateway: Gateway, reread: Callable[[], GatewayConfiguration] |
     def reload(_number: int, _frame: FrameType | None) -> None:
         wakes.set()
 
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end}
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        handlers[signal.SIGHUP] = reload
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with gateway:

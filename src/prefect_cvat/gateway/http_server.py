@@ -38,6 +38,9 @@ READ_SECONDS = 60.0
 DEFAULT_TIMEOUT = 120.0
 """How long CVAT waits for an answer, in seconds, unless CVAT_NUCLIO_DEFAULT_TIMEOUT is set."""
 
+MAX_TIMEOUT = 3600.0
+"""How long a call is waited for at most, in seconds."""
+
 MAX_WAITING_BYTES = 2**30
 """Maximum memory in bytes of the bodies and images of all calls that wait or run."""
 
@@ -166,7 +169,7 @@ def _timeout(request: web.Request) -> float:
     """How long CVAT waits, less a moment in which the reason of a time-out still reaches it."""
     given = _SECONDS.fullmatch(request.headers.get("X-Nuclio-Invoke-Timeout", ""))
     seconds = float(given[1]) if given else DEFAULT_TIMEOUT
-    return max(seconds - 1.0, seconds / 2)
+    return min(max(seconds - 1.0, seconds / 2), MAX_TIMEOUT)
 
 
 def _too_large(max_bytes: int) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-import PIL.Image
+from prefect_cvat.gateway.memory_size import bytes_of
 
-__all__ = ["PreparedImage", "PreparedImages", "bytes_of"]
-
-MAX_DEPTH = 6
-"""How deep in an object its arrays are looked for."""
+__all__ = ["PreparedImage", "PreparedImages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +64,3 @@ class PreparedImages:
         with self._lock:
             for key in [key for key in self._images if is_dropped(key)]:
                 self._bytes -= self._images.pop(key)[1]
-
-
-def bytes_of(value: Any, depth: int = MAX_DEPTH) -> int:
-    """Estimate the memory of an object in bytes: arrays, tensors and images in it, also in its attributes."""
-    if isinstance(value, PIL.Image.Image):
-        return 4 * value.width * value.height
-    size = getattr(value, "nbytes", None)  # of numpy and torch
-    if isinstance(size, int):
-        return size
-    if depth == 0 or isinstance(value, str | bytes | type):
-        return sys.getsizeof(value)
-    if isinstance(value, Mapping):
-        parts = list(value.values())
-    elif isinstance(value, list | tuple | set | frozenset):
-        parts = list(value)
-    else:
-        slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-        parts = [*getattr(value, "__dict__", {}).values(), *(getattr(value, name, None) for name in slots)]
-    return sys.getsizeof(value) + sum(bytes_of(part, depth - 1) for part in parts)

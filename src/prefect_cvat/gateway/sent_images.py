@@ -69,6 +69,11 @@ class SentImage:
             return self._image
 
     @property
+    def opened(self) -> PIL.Image.Image:
+        """The image, which may not be decoded yet."""
+        return self._image
+
+    @property
     def frame(self) -> Frame:
         """The frame, for the function."""
         return SentFrame(0, f"image {self.digest[:8]}", *self._image.size)

@@ -83,7 +83,7 @@ class TrackingService:
         if not call.shapes:
             return {"states": []}
         prepared = self._prepared(call.image)
-        image, frame = call.image.decode(), call.image.frame
+        image, frame = call.image.opened, call.image.frame
         begun = []
         for number, shape in enumerate(call.shapes):
             source = ShapeToTrack(number, shape.type.value, shape.points)
@@ -93,7 +93,7 @@ class TrackingService:
 
     def _track(self, call: TrackerCall, losses: Counter[str]) -> dict[str, Any]:
         tracks = self._tracks.find(call.states, self._key)
-        size = call.image.decode().size
+        size = call.image.opened.size
         for track in tracks:
             if track.size != size:
                 raise Refusal(
@@ -104,13 +104,13 @@ class TrackingService:
         prepared = self._prepared(call.image)
         for track in tracks:
             self._advance(track, call.image, prepared.value, losses)
+        self._tracks.resize(tracks)
         shapes = [{"type": track.type, "points": track.points} for track in tracks]
         return {"shapes": shapes, "states": list(call.states)}
 
     def _advance(self, track: Track, image: SentImage, prepared: Any, losses: Counter[str]) -> None:
         if track.tracked is not None:
-            decoded = image.decode()
-            shape, clipping = track_shape(self._function, image.frame, decoded, prepared, track.tracked)
+            shape, clipping = track_shape(self._function, image.frame, image.opened, prepared, track.tracked)
             if clipping is not None:
                 losses[clipping.value] += 1
             if shape is not None:

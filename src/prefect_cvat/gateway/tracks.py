@@ -9,9 +9,10 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from prefect_cvat.gateway.memory_size import bytes_of
 from prefect_cvat.gateway.refusals import Refusal
 from prefect_cvat.inference.tracking_calls import TrackedShape
 
@@ -29,6 +30,7 @@ class Track:
         points: Where it was last.
         size: Width and height in pixels of the images on which it is tracked.
         used: When it was last asked for, by `time.monotonic`.
+        bytes: The estimated memory of its state.
     """
 
     function: object
@@ -37,20 +39,24 @@ class Track:
     points: list[float]
     size: tuple[int, int]
     used: float = field(default_factory=time.monotonic)
+    bytes: int = 0
 
 
 class Tracks:
-    """The tracked objects of all functions.
+    """The tracked objects of all functions. Those that were not asked for for longest are forgotten first.
 
     Args:
-        max_count: Maximum number of objects; the one that was not asked for for longest is forgotten first.
+        max_count: Maximum number of objects.
+        max_bytes: Maximum memory of their states, that on GPUs included; one object is always kept.
         max_seconds: How long an object is kept that is not asked for.
     """
 
-    def __init__(self, max_count: int, max_seconds: float) -> None:
+    def __init__(self, max_count: int, max_bytes: int, max_seconds: float) -> None:
         self._max_count = max_count
+        self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self._tracks: OrderedDict[str, Track] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -59,14 +65,32 @@ class Tracks:
     def add(self, track: Track) -> str:
         """Keep an object; return its id."""
         key = secrets.token_urlsafe(24)
+        track.bytes = bytes_of(track.tracked)
         with self._lock:
             self._tracks[key] = track
-            oldest_allowed = time.monotonic() - self._max_seconds
-            while (
-                len(self._tracks) > self._max_count or next(iter(self._tracks.values())).used < oldest_allowed
-            ):
-                self._tracks.popitem(last=False)
+            self._bytes += track.bytes
+            self._forget()
         return key
+
+    def resize(self, tracks: Iterable[Track]) -> None:
+        """Measure objects whose states may have grown."""
+        sizes = [(track, bytes_of(track.tracked)) for track in tracks]
+        with self._lock:
+            kept = set(map(id, self._tracks.values()))
+            for track, size in sizes:
+                if id(track) in kept:
+                    self._bytes += size - track.bytes
+                    track.bytes = size
+            self._forget()
+
+    def _forget(self) -> None:
+        oldest_allowed = time.monotonic() - self._max_seconds
+        while len(self._tracks) > 1 and (
+            len(self._tracks) > self._max_count
+            or self._bytes > self._max_bytes
+            or next(iter(self._tracks.values())).used < oldest_allowed
+        ):
+            self._bytes -= self._tracks.popitem(last=False)[1].bytes
 
     def find(self, keys: Sequence[str], function: object) -> list[Track]:
         """The objects with these ids.
@@ -97,4 +121,4 @@ class Tracks:
         """Forget the objects that are so."""
         with self._lock:
             for key in [key for key, track in self._tracks.items() if is_dropped(track)]:
-                del self._tracks[key]
+                self._bytes -= self._tracks.pop(key).bytes

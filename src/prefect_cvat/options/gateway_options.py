@@ -37,6 +37,9 @@ class GatewayOptions(OptionModel):
     max_tracks: Annotated[
         int, Field(ge=1, description="Maximum number of tracked objects; the oldest are forgotten.")
     ] = 1000
+    track_bytes: Annotated[
+        int, Field(ge=0, description="Maximum memory for tracked objects; the oldest are forgotten.")
+    ] = 2**30
     track_minutes: Annotated[
         float, Field(gt=0, description="Minutes after which an object that is not asked for is forgotten.")
     ] = 480.0
