@@ -191,7 +191,7 @@ def test_a_class_instead_of_an_object_is_refused(client, make_task, write, use):
     with pytest.raises(BadFunctionError, match=rf"'F' is not .* but a class \({path}, line 7\)"):
         load_function_file(path)
     with pytest.raises(BadFunctionError, match=r"give an object of it: F\(...\)"):
-        use(client, task_id, sys.modules["__cvat_function__"].F)
+        use(client, task_id, _module_of(path).F)
 
 
 @pytest.mark.parametrize(
@@ -393,3 +393,8 @@ def test_unprintable_version_is_escaped(client, make_task, write):
     report = annotate_task(client, make_task(1), load_function_file(path), allow_unmatched_labels=True)
     assert report.provenance.function_version == r"\ud800"
     assert report.model_dump_json()
+
+
+def _module_of(path):
+    files = {getattr(module, "__file__", None): module for module in list(sys.modules.values())}
+    return files[str(path)]

@@ -153,7 +153,7 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
         raise FunctionLoadError(f"{str(path)!r} cannot be read: {error.strerror}") from error
     if not is_there:
         raise FunctionLoadError(f"there is no file {str(path)!r}")
-    spec = importlib.util.spec_from_file_location("__cvat_function__", path)
+    spec = importlib.util.spec_from_file_location(_module_name(path), path)
     if spec is None or spec.loader is None:
         raise FunctionLoadError(f"{str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -167,6 +167,17 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     except BaseException as error:
         raise _load_error(f"{str(path)!r} cannot be run", error) from shorten_error(error)
     return _make(module, str(path), parameters)
+
+
+def _module_name(path: Path) -> str:
+    """`__cvat_function__`, with a number if that is the module of another file in this process."""
+    number = 1
+    while True:
+        name = "__cvat_function__" if number == 1 else f"__cvat_function_{number}__"
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is None or file == str(path.absolute()):
+            return name
+        number += 1
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:

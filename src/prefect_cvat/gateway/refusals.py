@@ -12,6 +12,7 @@ MAX_REASON = 200
 """Maximum length of a reason phrase in characters."""
 
 _PLACE = re.compile(r" \([^()]*, line \d+[^()]*\)")
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s'\"()/]+/)+")
 
 
 class Refusal(Exception):  # noqa: N818 (it is an answer)
@@ -34,8 +35,8 @@ class Refusal(Exception):  # noqa: N818 (it is an answer)
 
 
 def without_place(message: str) -> str:
-    """An error message without file and line."""
-    return _PLACE.sub("", message)
+    """An error message without file and line, and without the folders of other paths."""
+    return _FOLDERS.sub("", _PLACE.sub("", message))
 
 
 def reason_phrase(text: str) -> str:
