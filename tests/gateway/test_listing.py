@@ -137,6 +137,39 @@ def test_changed_code_is_described_again(serve, tmp_path):
     assert calls.from_page("mine")[0]["label"] == "lorry"
 
 
+def test_labels_that_come_from_elsewhere_are_listed_as_loaded(serve, tmp_path):
+    (tmp_path / "labels.txt").write_text("car")
+    write(tmp_path)
+    code = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").write_text(
+        code.replace(
+            "label_spec('car', 1)",
+            f"label_spec(pathlib.Path({str(tmp_path / 'labels.txt')!r}).read_text(), 1)",
+        )
+    )
+    entry = {"function_file": tmp_path / "mine.py"}
+    calls = serve(configuration(entry))
+    assert calls.gateway.wait_until_described(60)
+    (tmp_path / "labels.txt").write_text("lorry")
+    calls.gateway.reload(configuration(entry))  # the code is the same
+    assert labels_of(calls, "mine") == ["car"]
+    assert calls.from_page("mine")[0]["label"] == "lorry"
+    assert labels_of(calls, "mine") == ["lorry"]
+    assert "lorry" in calls.functions().text
+    assert labels_of(serve(configuration(entry)), "mine") == ["lorry"]
+
+
+def test_secret_without_a_prefect_server_is_a_reason(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    write(tmp_path, parameters="key=None")
+    entry = {"function_file": tmp_path / "mine.py", "function_parameters": {"key": "secret:a-block"}}
+    calls = serve(configuration(entry))
+    assert calls.gateway.wait_until_described(60)
+    status, reason = calls.refused("mine")
+    assert status == 500
+    assert "the Prefect server at http://127.0.0.1:9/api does not answer" in reason
+
+
 def test_description_on_disk_that_is_damaged_is_made_again(serve, tmp_path):
     write(tmp_path)
     entry = ServedFunction(function_file=tmp_path / "mine.py")

@@ -78,7 +78,7 @@ class DescriptionStore:
                 if self._is_closed:
                     raise FunctionLoadError("the gateway ends")
                 self._child = subprocess.Popen(  # noqa: S603 (this interpreter)
-                    command, stdin=subprocess.PIPE, stdout=sys.stderr.fileno(), env=environment
+                    command, stdin=subprocess.PIPE, stdout=2, env=environment
                 )
             child = self._child
             try:

@@ -150,7 +150,7 @@ class FunctionHost:
     def _run(self, batch: Sequence[Job]) -> None:
         try:
             service = self._loaded()
-        except PrefectCvatError as error:
+        except (PrefectCvatError, ValueError) as error:
             logger.error("%s cannot be loaded: %s", self.name, error)  # noqa: TRY400 (the message has it all)
             refusal = Refusal.of(self.name, error)
             for job in batch:

@@ -178,7 +178,7 @@ class Functions:
             digest = source_digest(entry)
             try:
                 description = self._store.known(digest) or self._store.make(entry)
-            except PrefectCvatError as error:
+            except (PrefectCvatError, OSError, ValueError) as error:
                 self._fail(entry, str(error), generation)
                 continue
             logger.info("%s: described in %.1f s", entry.name, time.monotonic() - begin)
@@ -197,7 +197,7 @@ class Functions:
                 self._images,
                 self._tracks,
                 port=self._port,
-                described=partial(self._redescribe, entry, digest, generation),
+                described=partial(self._redescribe, entry, digest),
             )
         except ValueError as error:
             self._fail(entry, str(error), generation)
@@ -207,14 +207,12 @@ class Functions:
                 self._hosts[entry.name] = host
                 self._list = None
 
-    def _redescribe(
-        self, entry: ServedFunction, digest: str, generation: int, description: FunctionDescription
-    ) -> None:
+    def _redescribe(self, entry: ServedFunction, digest: str, description: FunctionDescription) -> None:
         """List a function as it is now: modules that it imports may have changed."""
         self._store.put(digest, description)
         with self._lock:
             host = self._hosts.get(entry.name)
-            if host is not None and self._generation == generation:
+            if host is not None and host.entry == entry:
                 host.describe_as(description)
                 self._list = None
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from prefect_cvat.exceptions import PrefectCvatError
-
 __all__ = ["Refusal", "reason_phrase", "without_place"]
 
 MAX_REASON = 200
@@ -29,7 +27,7 @@ class Refusal(Exception):  # noqa: N818 (it is an answer)
         self.reason = reason
 
     @classmethod
-    def of(cls, name: str, error: PrefectCvatError) -> Refusal:
+    def of(cls, name: str, error: Exception) -> Refusal:
         """The answer for an error of a function; its file and line are in the log only."""
         return cls(500, f"{name}: {without_place(str(error))}")
 
