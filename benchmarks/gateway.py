@@ -64,7 +64,8 @@ class Batches:
 
     def detect_batch(self, contexts: Any, images: Sequence[Any]) -> list[Any]:
         time.sleep(FIRST + FURTHER * (len(images) - 1))
-        return [[rectangle(1, [1, 2, 30, 40], score=0.9)] for _ in images]
+        # the right edge says how many images were in the batch
+        return [[rectangle(1, [0, 0, len(images), 40], score=0.9)] for _ in images]
 
 
 class Clicks:
@@ -169,27 +170,35 @@ def seconds_of(call: Callable[[], Any], rounds: int) -> list[float]:
     return times
 
 
-def overhead(caller: Caller) -> None:
+def overhead(caller: Caller, pid: int) -> None:
     image = picture(1920, 1080)
     body = caller.body(image)
     caller.call("one", body)
     calls, decodings = [], []
+    before = processor_seconds(pid)
+    for _ in range(60):
+        caller.call("one", body)
+    busy, own_before = processor_seconds(pid) - before, time.process_time()
+    for _ in range(60):
+        PIL.Image.open(io.BytesIO(image)).load()  # noqa: TID251
+    decoding_busy = time.process_time() - own_before
     for _ in range(60):  # by turns, since the machine has other work
         calls += seconds_of(lambda: caller.call("one", body), 1)
         decodings += seconds_of(lambda: PIL.Image.open(io.BytesIO(image)).load(), 1)  # noqa: TID251
     whole, decoding = median(calls), median(decodings)
     print(
         f"overhead, JPEG of 1920x1080, {len(image) // 1024} KiB: {1000 * (whole - SLEEP - decoding):.1f} ms"
-        f" (whole call {1000 * whole:.1f}, function {1000 * SLEEP:.0f}, decoding {1000 * decoding:.1f})"
+        f" (whole call {1000 * whole:.1f}, function {1000 * SLEEP:.0f}, decoding {1000 * decoding:.1f});"
+        f" processor time {1000 * (busy - decoding_busy) / 60:.1f} ms beyond"
+        f" {1000 * decoding_busy / 60:.1f} of decoding"
     )
 
 
 def annotators(caller: Caller, width: int, height: int, people: int = 8, calls: int = 15) -> None:
     bodies = [caller.body(picture(width, height, seed)) for seed in range(people)]
 
-    def work(body: bytes) -> None:
-        for _ in range(calls):
-            caller.call("batches", body)
+    def work(body: bytes) -> list[float]:
+        return [caller.call("batches", body)[0]["points"][2] for _ in range(calls)]
 
     caller.call("batches", bodies[0])
     begin = time.perf_counter()
@@ -197,11 +206,13 @@ def annotators(caller: Caller, width: int, height: int, people: int = 8, calls: 
     alone = calls / (time.perf_counter() - begin)
     begin = time.perf_counter()
     with ThreadPoolExecutor(people) as pool:
-        list(pool.map(work, bodies))
+        sizes = [size for found in pool.map(work, bodies) for size in found]
     together = people * calls / (time.perf_counter() - begin)
+    device = sum(FIRST / size + FURTHER * (size - 1) / size for size in sizes) / len(sizes)
     print(
         f"{people} annotators, {width}x{height}: {together:.1f} calls/s, one at a time {alone:.1f}:"
-        f" {together / alone:.2f} times"
+        f" {together / alone:.2f} times; {1000 * device:.0f} ms of the device for a call in place of 50,"
+        f" {len(sizes) / sum(1 / size for size in sizes):.1f} images in a batch"
     )
 
 
@@ -248,6 +259,12 @@ def memory(caller: Caller, pid: int, calls: int) -> None:
     print(f"memory over {calls:,} calls ({rate:.0f} calls/s), at each tenth, in MiB: {shown}")
 
 
+def processor_seconds(pid: int) -> float:
+    """The processor time of a process and its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mib(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -264,7 +281,7 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f}")
     with gateway() as (url, pid):
         caller = Caller(url)
-        overhead(caller)
+        overhead(caller, pid)
         annotators(caller, 640, 480)
         annotators(caller, 1920, 1080)
         second_click(caller)

@@ -6,6 +6,7 @@ the memory of its model is free again.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from prefect_cvat.gateway.function_source import source_digest
 from prefect_cvat.settings import Settings
 
 __all__ = ["DescriptionStore"]
+
+logger = logging.getLogger(__name__)
 
 DESCRIBING_SECONDS = 900.0
 """How long a function may take to be made, downloads included."""
@@ -49,14 +52,18 @@ class DescriptionStore:
             return None
 
     def put(self, digest: str, description: FunctionDescription) -> None:
-        """Keep a description. If it cannot be written, it is made again at the next start."""
+        """Keep a description. If it cannot be written, a warning says so: each start makes it again."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 file.write(description.model_dump_json().encode())
             Path(file.name).replace(self._path(digest))
-        except OSError:
-            return
+        except OSError as error:
+            logger.warning(
+                "descriptions cannot be written to %s (%s): each start makes them again",
+                self._folder,
+                error.strerror,
+            )
 
     def make(self, entry: ServedFunction) -> FunctionDescription:
         """Describe a function in a process of its own, and keep the description.
