@@ -84,6 +84,17 @@ def test_calls_in_progress_end_when_the_gateway_stops():
     assert len(results[0]) == 1
 
 
+def test_functions_are_closed_when_the_gateway_has_stopped(tmp_path):
+    from cvat_calls import CvatCalls
+
+    file = write_function(tmp_path, "slow")
+    file.write_text(file.read_text().replace("def close(self):", "def close(self):\n        time.sleep(0.5)"))
+    with Gateway(GatewayConfiguration(port=0, functions=[entry(tmp_path, "slow")])) as gateway:
+        assert gateway.wait_until_described(60)
+        CvatCalls(gateway).from_page("slow")
+    assert (tmp_path / "slow.closed").exists()
+
+
 def test_gateway_stops_in_spite_of_a_function_that_hangs():
     from cvat_calls import CvatCalls
 

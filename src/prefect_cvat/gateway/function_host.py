@@ -145,6 +145,10 @@ class FunctionHost:
         """Take no more calls; the function is closed after those that it has."""
         self._thread.close()
 
+    def wait_until_closed(self, timeout: float) -> None:
+        """Wait until the function is closed, for up to so many seconds: it may hang."""
+        self._thread.join(timeout)
+
     # --- in the thread of the function ---
 
     def _run(self, batch: Sequence[Job]) -> None:

@@ -101,6 +101,11 @@ class FunctionThread:
             if self._thread is None:
                 self._ended()
 
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, for up to so many seconds."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
     def _loop(self) -> None:
         while batch := self._take():
             try:

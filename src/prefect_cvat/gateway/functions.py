@@ -23,6 +23,9 @@ __all__ = ["Functions"]
 
 logger = logging.getLogger(__name__)
 
+CLOSING_SECONDS = 3.0
+"""How long the gateway waits at its end for functions to close, in seconds."""
+
 
 class Functions:
     """The functions of a configuration, and functions that were made already.
@@ -155,6 +158,9 @@ class Functions:
             hosts = list(self._hosts.values())
         for host in hosts:
             host.close()
+        deadline = time.monotonic() + CLOSING_SECONDS
+        for host in hosts:
+            host.wait_until_closed(max(0.0, deadline - time.monotonic()))
 
     # --- descriptions ---
 
@@ -217,10 +223,11 @@ class Functions:
                 self._list = None
 
     def _fail(self, entry: ServedFunction, reason: str, generation: int) -> None:
-        logger.error("%s is not served: %s", entry.name, reason)
         with self._lock:
-            if self._generation == generation:
-                self._failures[entry.name] = reason
+            if self._generation != generation:
+                return
+            self._failures[entry.name] = reason
+        logger.error("%s is not served: %s", entry.name, reason)
 
 
 def json_key(name: str) -> bytes:
