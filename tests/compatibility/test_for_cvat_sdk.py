@@ -1,0 +1,137 @@
+"""Our functions run by the SDK's own `annotate_task` give what they give when we run them."""
+
+import importlib
+
+import cvat_sdk.auto_annotation
+import numpy as np
+import PIL.Image
+import pytest
+import skimage.data
+import torch
+
+from compatibility import sdk_function
+from compatibility.libraries import OURS, SDK, a_function
+from compatibility.test_sdk_functions import small_png, task_labels
+from prefect_cvat.auto_annotation import functions
+from prefect_cvat.for_cvat_sdk import as_cvat_sdk
+from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
+
+CLASSES = {1: "person", 2: "bicycle", 3: "car", 4: "motorcycle"}
+KEYPOINTS = [f"point {number}" for number in range(17)]
+MODELS = {
+    "torchvision_detection": (build_detector, {"label_map": CLASSES}),
+    "torchvision_instance_segmentation": (build_mask_rcnn, {"label_map": CLASSES}),
+    "torchvision_keypoint_detection": (
+        build_keypoint_rcnn,
+        {"label_map": {1: "person"}, "keypoint_names": KEYPOINTS},
+    ),
+    "torchvision_classification": (build_classifier, {"label_map": dict(enumerate("abcdef"))}),
+}
+WITH_FILES = {
+    "nanodet_detection": {},
+    "tiled": {"function": "nanodet_detection", "tile": 64},
+}
+DOWNLOADED_OR_EXPORTED = {"onnx_detection", "transformers_detection", "ultralytics_detection"}
+"""Detection functions without a model of their own; they make the same objects as the others."""
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return {
+        "astronaut.png": small_png(skimage.data.astronaut()),
+        "coffee.png": small_png(skimage.data.coffee()),
+    }
+
+
+def make(name):
+    module = importlib.import_module(f"{functions.__name__}.{name}")
+    if name in WITH_FILES:
+        return module.create(**WITH_FILES[name])
+    build, options = MODELS[name]
+    return module.create(model=build(), **options)
+
+
+def test_all_built_in_detection_functions_are_tried():
+    detecting = {name for name in functions.EXTRAS if "tracking" not in name and "interaction" not in name}
+    assert detecting == MODELS.keys() | WITH_FILES.keys() | DOWNLOADED_OR_EXPORTED
+
+
+@pytest.mark.parametrize("conv_mask_to_poly", [False, True], ids=["masks", "polygons"])
+@pytest.mark.parametrize("name", [*WITH_FILES, *MODELS])
+def test_built_in_function(annotate, new_task, read, photos, name, conv_mask_to_poly):
+    function = make(name)
+    labels = task_labels(function.spec)
+    for label in labels:
+        label.type = "any" if label.type == "mask" else label.type
+    tasks = {lib.name: new_task(labels, photos) for lib in (SDK, OURS)}
+    options = {"conf_threshold": 0.2, "conv_mask_to_poly": conv_mask_to_poly}
+    annotate(SDK, tasks["cvat_sdk"], as_cvat_sdk(function), **options)
+    annotate(OURS, tasks["prefect_cvat"], function, **options)
+    found = read(tasks["cvat_sdk"])
+    assert {item["frame"] for item in found} == {0, 1}
+    assert found == read(tasks["prefect_cvat"])
+
+
+@pytest.mark.parametrize("options", [{}, {"conv_mask_to_poly": True}, {"conf_threshold": 0.75}], ids=str)
+def test_every_annotation_type(annotate, new_task, read, options):
+    """A function of the SDK, whose objects become ours and the SDK's again."""
+    labels = task_labels(sdk_function.spec)
+    for label in labels:
+        label.type = "any" if label.name == "blob" else label.type
+    tasks = [new_task(labels), new_task(labels)]
+    annotate(SDK, tasks[0], sdk_function, **options)
+    annotate(SDK, tasks[1], as_cvat_sdk(sdk_function), **options)
+    expected = read(tasks[0])
+    assert len(expected) == 3 * 12
+    assert read(tasks[1]) == expected
+
+
+def test_spec_is_the_same_to_the_sdk():
+    spec = as_cvat_sdk(sdk_function).spec
+    assert isinstance(spec, cvat_sdk.auto_annotation.DetectionFunctionSpec)
+    for ours, theirs in zip(spec.labels, sdk_function.spec.labels, strict=True):
+        given = theirs.to_dict()
+        assert {name: ours.to_dict()[name] for name in given.keys() - {"sublabels"}} == {
+            name: given[name] for name in given.keys() - {"sublabels"}
+        }
+
+
+def test_bad_output_is_the_error_of_the_sdk(annotate, new_task):
+    cvataa = OURS.cvataa
+    spec = cvataa.DetectionFunctionSpec(labels=[cvataa.label_spec("car", 0)])
+    bad = a_function(spec, lambda context, image: [cvataa.rectangle(7, [1, 2, 3, 4])])
+    with pytest.raises(SDK.error, match=r"0000.png: function output shape with unknown label ID \(7\)"):
+        annotate(SDK, new_task(task_labels(spec)), as_cvat_sdk(bad))
+
+
+def test_failure_of_a_function_names_its_line(annotate, new_task):
+    cvataa = OURS.cvataa
+    spec = cvataa.DetectionFunctionSpec(labels=[cvataa.label_spec("car", 0)])
+
+    def detect(context, image):
+        raise KeyError("nothing here")
+
+    with pytest.raises(SDK.error, match=r"0000.png.*nothing here.*test_for_cvat_sdk.py, line \d+, in detect"):
+        annotate(SDK, new_task(task_labels(spec)), as_cvat_sdk(a_function(spec, detect)))
+
+
+@pytest.mark.parametrize("spec", [None, object(), {"labels": []}], ids=["none", "object", "dict"])
+def test_what_is_no_function_is_refused(spec):
+    with pytest.raises(SDK.error, match="is not a detection, tracking or interaction function"):
+        as_cvat_sdk(a_function(spec, None))
+
+
+def test_images_of_numbers_of_numpy_become_plain_numbers():
+    cvataa = OURS.cvataa
+    spec = cvataa.DetectionFunctionSpec(labels=[cvataa.label_spec("car", 0)])
+    points = np.array([[1, 2], [30, 4.5]], dtype=np.float32)
+
+    class Context(SDK.cvataa.DetectionFunctionContext):
+        frame_name, conf_threshold, conv_mask_to_poly = "a.png", None, False
+
+    function = a_function(
+        spec, lambda context, image: [cvataa.rectangle(0, points, score=torch.tensor(0.5).item())]
+    )
+    [shape] = as_cvat_sdk(function).detect(Context(), PIL.Image.new("RGB", (64, 48)))
+    assert shape.points == [1.0, 2.0, 30.0, 4.5]
+    assert all(type(number) is float for number in shape.points)
