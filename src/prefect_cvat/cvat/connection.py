@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, SecretStr
+from requests.auth import AuthBase
 
 from prefect_cvat.cvat.organizations import SelectedOrganization
 from prefect_cvat.cvat.response_checks.response_parsing import parse_response
@@ -74,6 +75,10 @@ class Connection:
         """
         user, password = credentials
         self._transport.login(user, _secret(password))
+
+    def use_auth(self, auth: AuthBase) -> None:
+        """Let an auth object of requests add the credentials to all further requests."""
+        self._transport.use_auth(auth)
 
     def close(self) -> None:
         """Close the connections. This does not log out: that would end the token for all its users."""

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
-from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame, FrameAnnotations
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.inputs.compared_shapes import ComparedShapes
@@ -72,7 +72,7 @@ class TaskEvaluation(BaseModel):
 
 
 def evaluate_task(
-    client: Client,
+    client: AnyClient,
     task_id: int,
     function: DetectionFunction | None = None,
     *,
@@ -106,7 +106,7 @@ def evaluate_task(
         ```
 
     Args:
-        client: The server, logged in.
+        client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: Id of the task.
         function: A detection function; None evaluates the automatic annotations (source `auto`).
         function_name: The name of the function in the result.
@@ -127,6 +127,7 @@ def evaluate_task(
         PrefectCvatError: A request to the server failed.
         ValueError: An argument is out of range.
     """
+    client = own_client(client)
     started = time.perf_counter()
     options = options or Options()
     if options.selection.unannotated:

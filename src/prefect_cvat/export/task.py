@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.annotation_source import SourceAnnotations, detect_annotations, read_from_server
 from prefect_cvat.export.coco import write_coco
@@ -53,7 +54,7 @@ class DatasetFormat(StrEnum):
 
 
 def export_task(
-    client: Client,
+    client: AnyClient,
     task_id: int,
     function: DetectionFunction | None = None,
     *,
@@ -90,7 +91,7 @@ def export_task(
         ```
 
     Args:
-        client: The server, logged in.
+        client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task.
         function: A detection function; None exports the existing annotations.
         folder: The folder of the dataset. It does not exist or is empty.
@@ -112,6 +113,7 @@ def export_task(
         PrefectCvatError: A request to the server failed.
         ValueError: An argument is invalid, or the folder is not empty.
     """
+    client = own_client(client)
     started = time.perf_counter()
     if function is not None and left_by_runs:
         raise ValueError("left_by_runs exports existing annotations; leave out the function, or left_by_runs")

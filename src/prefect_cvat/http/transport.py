@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import requests
 from pydantic import SecretStr
+from requests.auth import AuthBase
 
 from prefect_cvat.exceptions import (
     AuthenticationError,
@@ -47,6 +48,11 @@ class Transport(RequestSender):
         if not (text.isascii() and text.isprintable()) or not text or " " in text:
             raise ValueError("the access token is empty, or has characters that no token has; copy it again")
         self._auth = TokenAuth("Bearer", SecretStr(text))
+        self._password = None
+
+    def use_auth(self, auth: AuthBase) -> None:
+        """Let an auth object add the credentials to all further requests."""
+        self._auth = auth
         self._password = None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
-from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.options.keyword_types import AnnotateKeywords, documented
 from prefect_cvat.options.run_options import Options
@@ -19,7 +19,7 @@ __all__ = ["annotate_task"]
 
 @documented(AnnotateKeywords, Options)
 def annotate_task(
-    client: Client,
+    client: AnyClient,
     task_id: int,
     function: DetectionFunction,
     *,
@@ -33,7 +33,7 @@ def annotate_task(
     task. After a failure, run it again to complete it.
 
     Args:
-        client: The server, logged in.
+        client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task.
         function: A detection function: an object or a module with `spec` and `detect`.
         pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
@@ -49,6 +49,7 @@ def annotate_task(
         PrefectCvatError: Any other failure.
         ValueError: An argument is out of its range.
     """
+    client = own_client(client)
     if clear_existing:
         if (existing := options.get("existing")) not in (None, Existing.CLEAR):
             raise ValueError(f"clear_existing=True contradicts existing={str(existing)!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from prefect_cvat.auto_annotation.interface import InteractionFunction
-from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.options.keyword_types import RefineKeywords, documented
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
@@ -19,7 +19,7 @@ __all__ = ["refine_task"]
 
 @documented(RefineKeywords, RefineOptions, Options)
 def refine_task(
-    client: Client,
+    client: AnyClient,
     task_id: int,
     function: InteractionFunction[Any],
     *,
@@ -34,7 +34,7 @@ def refine_task(
     changed. After a failure, run it again to complete it.
 
     Args:
-        client: The server, logged in.
+        client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task.
         function: An interaction function: an object or a module with `spec` and `detect`.
         pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
@@ -49,6 +49,7 @@ def refine_task(
         PrefectCvatError: Any other failure.
         ValueError: An argument is out of its range, or the task lacks a named label.
     """
+    client = own_client(client)
     run = RefineRun(
         client,
         task_id,

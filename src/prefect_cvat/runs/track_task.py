@@ -7,6 +7,7 @@ from typing import Any, Unpack, cast
 from prefect_cvat.auto_annotation.function_calls import read_spec
 from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.options.keyword_types import TrackKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
@@ -22,7 +23,7 @@ __all__ = ["track_task"]
 
 @documented(TrackKeywords, Options)
 def track_task(
-    client: Client,
+    client: AnyClient,
     task_id: int,
     function: DetectionFunction | TrackingFunction[Any, Any],
     *,
@@ -37,7 +38,7 @@ def track_task(
     are tracked over the frames.
 
     Args:
-        client: The server, logged in.
+        client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task: a video, or consecutive images.
         function: A detection function or a tracking function.
         pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
@@ -54,6 +55,7 @@ def track_task(
         UnsupportedTaskError: The task does not support tracks.
         PrefectCvatError: Any other failure.
     """
+    client = own_client(client)
     run = new_track_run(
         client, task_id, function, Options.from_keywords(options), track_options, shape_tracking_options
     )

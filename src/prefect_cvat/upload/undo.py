@@ -13,6 +13,7 @@ from prefect_cvat.annotations.content_digest import AttributeDefaults, attribute
 from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues
+from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.cvat.task_identity import TaskIdentity
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.messages.plurals import pluralize
@@ -78,14 +79,14 @@ class UndoReport(BaseModel):
         return lines
 
 
-def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoReport:
+def undo_run(client: AnyClient, run: str | Path, *, dry_run: bool = False) -> UndoReport:
     """Remove the annotations and issues that a run has added, except those somebody has changed since.
 
     Annotations that the run has replaced (with `existing="clear"`, say, or shapes that became tracks) are not
     restored. After a failure, call again to remove the rest.
 
     Args:
-        client: The server, logged in.
+        client: The server, logged in; a client of `cvat_sdk`, too.
         run: The id of the run, at least its first eight characters, or the path of its report.
         dry_run: Count the annotations and issues, but remove nothing.
 
@@ -98,6 +99,7 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
         ValueError: The run was on another server, or on another task with this id, or several runs match.
         PrefectCvatError: The server refused a request, or did not answer after all attempts.
     """
+    client = own_client(client)
     recorded = read_run(find_run(run))
     header = recorded.header
     if server_identity(header.server) != server_identity(client.url):
