@@ -1,6 +1,8 @@
 """Libraries of extras: who imports them, and the messages where they are missing."""
 
 import ast
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,13 @@ def test_the_message_names_what_needs_the_library_and_the_extra():
         import_library("nosuch", "models", extra="x,y")
     with pytest.raises(FunctionLoadError, match=r"^this function needs nosuch \("):
         import_library("nosuch.part", "this function", extra="x", raises=FunctionLoadError)
+
+
+def test_without_the_sdk_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cvat_sdk", None)  # as if it were not there
+    monkeypatch.delitem(sys.modules, "prefect_cvat.for_cvat_sdk", raising=False)
+    with pytest.raises(MissingLibraryError, match=r'install it: pip install "prefect-cvat\[cvat-sdk\]"$'):
+        importlib.import_module("prefect_cvat.for_cvat_sdk")
 
 
 def test_opencv_without_libgl_is_not_reported_as_missing():

@@ -24,6 +24,16 @@ def test_annotates_with_a_function_file_and_reports_as_json(
     assert [shape["points"] for shape in client.job_annotations(job.id).shapes] == [[0, 0, 9, 9]] * 2
 
 
+def test_the_command_of_cvat_cli_works_too(server, make_task, client, function_file):
+    task_id = make_task(2)
+    done = run(
+        *server, "task", "auto-annotate", task_id, "--function-file", function_file, "-p", "size=int:9",
+        "--clear-existing", "--conf-threshold", "0.1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(client.task_annotations(task_id).shapes) == 2
+
+
 def test_the_password_may_come_from_the_environment(sandbox, make_task, function_file):
     done = run(
         "--server-host", sandbox.url, "--auth", sandbox.user, "annotate", make_task(1),
@@ -52,6 +62,7 @@ def test_the_password_may_come_from_the_environment(sandbox, make_task, function
         (["annotate", "1", "--function", "nanodet_detection", "--frames", "a-b"], 2, "neither a number"),
         (["annotate", "1", "--function", "nanodet_detection", "--label-map", "{"], 2, "neither JSON"),
         (["nonsense"], 2, "No such command"),
+        (["task", "ls"], 2, "No such command 'task'"),
     ],
     ids=lambda value: " ".join(value[2:]) if isinstance(value, list) else "",
 )

@@ -93,7 +93,7 @@ class Shell:
                 return self._pip(arguments)
             case ["prefect-cvat", *_] if not apart:
                 return _run_in_this_process(words)
-            case ["prefect-cvat" | "prefect", *_]:
+            case ["prefect-cvat" | "prefect" | "cvat-cli", *_]:
                 return _finished(self._executable(words))
         raise AssertionError(f"no command that is known here: {shlex.join(words)}")
 

@@ -53,6 +53,14 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"prefect_cvat.cli.commands.{cmd_name}"), cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with; `cvat-cli` calls `annotate` `task auto-annotate`."""
+        if args[:2] == ["task", "auto-annotate"]:
+            args = ["annotate", *args[2:]]
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summaries of the commands, without importing them."""
         with formatter.section("Commands"):
