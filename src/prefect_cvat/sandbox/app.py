@@ -11,9 +11,11 @@ from starlette.routing import Route
 from prefect_cvat.sandbox.accounts import access_tokens, login, organizations, users
 from prefect_cvat.sandbox.annotations import annotation_routes
 from prefect_cvat.sandbox.api import about
-from prefect_cvat.sandbox.api.reply import common_headers
+from prefect_cvat.sandbox.api.reply import NOT_FOUND_PAGE, common_headers
 from prefect_cvat.sandbox.endpoint import Endpoint
+from prefect_cvat.sandbox.functions import batch_routes, function_routes
 from prefect_cvat.sandbox.media import background_requests, chunk_routes, metadata, uploads, validation_layout
+from prefect_cvat.sandbox.nuclio import Nuclio
 from prefect_cvat.sandbox.pages import task_pages
 from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 from prefect_cvat.sandbox.state import State
@@ -23,21 +25,14 @@ from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.webhooks import webhook_routes
 from prefect_cvat.sandbox.worker import Worker
 
-_NOT_FOUND = """
-<!doctype html>
-<html lang="en">
-<head>
-  <title>Not Found</title>
-</head>
-<body>
-  <h1>Not Found</h1><p>The requested resource was not found on this server.</p>
-</body>
-</html>
-"""
-
 
 def open_state(
-    folder: Path, user: str, password: str, webhook_retry_seconds: Sequence[float], slow: SlowServer
+    folder: Path,
+    user: str,
+    password: str,
+    webhook_retry_seconds: Sequence[float],
+    slow: SlowServer,
+    nuclio: Nuclio | None,
 ) -> State:
     """Open or create the state in a folder, and make sure that the admin can log in."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,11 +41,12 @@ def open_state(
         background_requests.fail_unfinished(db)
         users.ensure_admin(db, user, password)
     sender = WebhookSender(database, webhook_retry_seconds)
-    return State(folder=folder, database=database, worker=Worker(), sender=sender, slow=slow)
+    return State(folder=folder, database=database, worker=Worker(), sender=sender, slow=slow, nuclio=nuclio)
 
 
 def close_state(state: State) -> None:
     """Wait for the background threads and close the database."""
+    state.batches.close()
     state.worker.close()
     state.sender.close()
     state.database.close()
@@ -87,6 +83,14 @@ def _routes() -> list[Route]:
         "labels": Endpoint({"GET": labels.list_labels}),
         "labels/{id}": Endpoint(
             {"GET": labels.get_label, "PATCH": labels.update_label, "DELETE": labels.delete_label}
+        ),
+        "lambda/functions": Endpoint({"GET": function_routes.list_functions}),
+        "lambda/functions/{name}": Endpoint(
+            {"GET": function_routes.get_function, "POST": function_routes.call_function}
+        ),
+        "lambda/requests": Endpoint({"GET": batch_routes.list_batches, "POST": batch_routes.start_batch}),
+        "lambda/requests/{rq_id:path}": Endpoint(
+            {"GET": batch_routes.get_batch, "DELETE": batch_routes.cancel_batch}
         ),
         "organizations": Endpoint(
             {"GET": organizations.list_organizations, "POST": organizations.create_organization}
@@ -161,4 +165,4 @@ def _routes() -> list[Route]:
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
-    return HTMLResponse(_NOT_FOUND, status_code=404, headers=common_headers())
+    return HTMLResponse(NOT_FOUND_PAGE, status_code=404, headers=common_headers())

@@ -18,6 +18,7 @@ from prefect_cvat.sandbox.control import ControlMiddleware
 from prefect_cvat.sandbox.faults.active_faults import Faults
 from prefect_cvat.sandbox.faults.middleware import FaultMiddleware
 from prefect_cvat.sandbox.loopback import is_loopback
+from prefect_cvat.sandbox.nuclio import Nuclio
 from prefect_cvat.sandbox.request_counts import CountingMiddleware, RequestCounts
 from prefect_cvat.sandbox.slowness.figures import Slowness
 from prefect_cvat.sandbox.slowness.link import SlowLink
@@ -44,6 +45,7 @@ class Sandbox:
         webhook_retry_seconds: Seconds to wait before the second attempt of a delivery, the third, and so
             on. The default is CVAT's: 5 seconds, then longer, up to one day.
         slowness: How slow it is. May be changed at any time.
+        nuclio: Where annotators' functions are called, as CVAT calls Nuclio; None for nowhere.
 
     Attributes:
         faults: The faults to inject. Rules may be set before `start` and stay after `stop`.
@@ -67,6 +69,7 @@ class Sandbox:
         password: str = "admin",  # noqa: S107 - holds no secrets
         webhook_retry_seconds: Sequence[float] = RETRY_SECONDS,
         slowness: Slowness = _FAST,
+        nuclio: Nuclio | None = None,
     ) -> None:
         _check_loopback(host)
         self.user = user
@@ -74,6 +77,7 @@ class Sandbox:
         self.faults = Faults()
         self.requests = RequestCounts()
         self._slow = SlowServer(slowness)
+        self._nuclio = nuclio
         self._data = None if data is None else Path(data)
         self._host = host
         self._port = port
@@ -114,7 +118,12 @@ class Sandbox:
         try:
             self._slow = SlowServer(self.slowness)
             self._state = open_state(
-                self._folder(), self.user, self.password, self._webhook_retry_seconds, self._slow
+                self._folder(),
+                self.user,
+                self.password,
+                self._webhook_retry_seconds,
+                self._slow,
+                self._nuclio,
             )
         except BaseException:
             listener.close()
@@ -189,6 +198,7 @@ def serve(
     user: str = "admin",
     password: str = "admin",  # noqa: S107 - holds no secrets
     slowness: Slowness = _FAST,
+    nuclio: Nuclio | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -201,6 +211,7 @@ def serve(
         user: Name of the admin.
         password: Password of the admin.
         slowness: How slow it is.
+        nuclio: Where annotators' functions are called; None for nowhere.
 
     Raises:
         ValueError: The host is not a loopback address.
@@ -213,7 +224,7 @@ def serve(
 
     previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with Sandbox(data, host, port, user, password, slowness=slowness) as server:
+        with Sandbox(data, host, port, user, password, slowness=slowness, nuclio=nuclio) as server:
             print(_WARNING, file=sys.stderr, flush=True)
             print(f"ready {server.url}", flush=True)
             ended.wait()

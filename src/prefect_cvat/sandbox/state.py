@@ -1,9 +1,12 @@
 """The state that all handlers share."""
 
+import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from prefect_cvat.sandbox.batch_queue import BatchQueue
+from prefect_cvat.sandbox.nuclio import Nuclio
 from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 from prefect_cvat.sandbox.storage.database import Database
 from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
@@ -19,6 +22,9 @@ class State:
     worker: Worker
     sender: WebhookSender
     slow: SlowServer
+    nuclio: Nuclio | None = None
+    batches: BatchQueue = field(default_factory=BatchQueue)
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def uploads(self, task_id: int) -> Path:
         """Folder of the files that are being uploaded for a task."""

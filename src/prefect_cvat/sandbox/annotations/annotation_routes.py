@@ -1,23 +1,24 @@
 """Routes of the annotations of jobs and tasks."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.annotations import annotation_store, task_annotations
 from prefect_cvat.sandbox.annotations.annotation_body import Annotations, validate_annotations
-from prefect_cvat.sandbox.annotations.annotation_store import Labels
-from prefect_cvat.sandbox.annotations.ground_truth_pool import apply_pool_rules, reject_tracks_in_pool
-from prefect_cvat.sandbox.annotations.track_parts import cut
+from prefect_cvat.sandbox.annotations.annotation_writes import (
+    by_job,
+    has_any,
+    insert_into_job,
+    insert_into_jobs,
+    mark_changed,
+)
+from prefect_cvat.sandbox.annotations.ground_truth_pool import apply_pool_rules
 from prefect_cvat.sandbox.api.call import Call
-from prefect_cvat.sandbox.api.reply import HTML, NO_CONTENT, ApiError, Json, Reply, bad_request, server_error
+from prefect_cvat.sandbox.api.reply import HTML, NO_CONTENT, ApiError, Reply, bad_request, server_error
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.tasks.change_events import write_and_notify
-from prefect_cvat.sandbox.tasks.tasks import mark_task_changed
 
-_Part = tuple[Row, Annotations]
 _ACTIONS = ("create", "update", "delete")
 
 
@@ -26,6 +27,7 @@ def get_job_annotations(call: Call) -> Reply:
     with call.state.database.read(call.fault.lag) as db:
         job = permissions.job_of(call, db, call.path_id())
         _check_readable(db, [job])
+        _check_finite(db, [job])
         return _document(annotation_store.bodies(db, table, job["id"]) for table in annotation_store.TABLES)
 
 
@@ -39,6 +41,7 @@ def get_task_annotations(call: Call) -> Reply:
             )
         jobs = task_annotations.task_level_jobs(db, task)
         _check_readable(db, jobs)
+        _check_finite(db, jobs)
         return _document(task_annotations.stored(db, jobs))
 
 
@@ -49,10 +52,10 @@ def put_job_annotations(call: Call) -> Reply:
         _check_readable(db, [job])
         annotations = _without_ids(validate_annotations(call.json(), new=False))
         changed = annotation_store.clear(db, [job["id"]])
-        written = _insert_into_job(call, db, job, annotations)
-        if _has_any(written):
+        written = insert_into_job(call, db, job, annotations)
+        if has_any(written):
             changed.add(job["id"])
-        _mark_changed(db, job["task_id"], changed)
+        mark_changed(db, job["task_id"], changed)
     return _annotations_json(written)
 
 
@@ -65,8 +68,8 @@ def patch_job_annotations(call: Call) -> Reply:
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
         if action != "delete":
-            annotations = _insert_into_job(call, db, job, annotations)
-        _mark_changed(db, job["task_id"], {job["id"]} if _has_any(annotations) else set())
+            annotations = insert_into_job(call, db, job, annotations)
+        mark_changed(db, job["task_id"], {job["id"]} if has_any(annotations) else set())
     return _annotations_json(annotations)
 
 
@@ -75,7 +78,7 @@ def delete_job_annotations(call: Call) -> Reply:
     with write_and_notify(call) as db:
         job = permissions.job_of(call, db, call.path_id())
         _check_readable(db, [job])
-        _mark_changed(db, job["task_id"], annotation_store.clear(db, [job["id"]]))
+        mark_changed(db, job["task_id"], annotation_store.clear(db, [job["id"]]))
     return NO_CONTENT
 
 
@@ -90,8 +93,8 @@ def put_task_annotations(call: Call) -> Reply:
         annotations = _without_ids(validate_annotations(call.json(), new=False))
         annotations = apply_pool_rules(db, task, annotations, action="create")
         changed = annotation_store.clear(db, [job["id"] for job in jobs])
-        parts = _insert_into_jobs(call, db, task, _by_job(jobs, annotations))
-        _mark_changed(db, task["id"], changed | {job["id"] for job, _ in parts})
+        parts = insert_into_jobs(call, db, task, by_job(jobs, annotations))
+        mark_changed(db, task["id"], changed | {job["id"] for job, _ in parts})
     return _annotations_json(task_annotations.joined(parts))
 
 
@@ -109,14 +112,14 @@ def patch_task_annotations(call: Call) -> Reply:
             validate_annotations(body, new=action == "create", known=action == "delete"),
             action=action,
         )
-        parts = list(_by_job(task_annotations.task_level_jobs(db, task), annotations))
+        parts = list(by_job(task_annotations.task_level_jobs(db, task), annotations))
         if action != "create":
             for job, part in parts:
                 annotation_store.delete(db, job["id"], part)
         if action != "delete":
-            parts = _insert_into_jobs(call, db, task, parts)
+            parts = insert_into_jobs(call, db, task, parts)
             annotations = task_annotations.joined(parts)
-        _mark_changed(db, task["id"], {job["id"] for job, _ in parts})
+        mark_changed(db, task["id"], {job["id"] for job, _ in parts})
     return _annotations_json(annotations)
 
 
@@ -128,7 +131,7 @@ def delete_task_annotations(call: Call) -> Reply:
             raise server_error()
         jobs = task_annotations.task_level_jobs(db, task)
         _check_readable(db, jobs)
-        _mark_changed(db, task["id"], annotation_store.clear(db, [job["id"] for job in jobs]))
+        mark_changed(db, task["id"], annotation_store.clear(db, [job["id"] for job in jobs]))
     return NO_CONTENT
 
 
@@ -145,6 +148,12 @@ def _check_readable(db: Connection, jobs: Iterable[Row]) -> None:
         raise server_error()
 
 
+def _check_finite(db: Connection, jobs: Iterable[Row]) -> None:
+    # Functions may return NaN. CVAT 2.73 then answers 500 until all annotations are deleted.
+    if annotation_store.has_infinite_numbers(db, [job["id"] for job in jobs]):
+        raise server_error()
+
+
 def _without_ids(annotations: Annotations) -> Annotations:
     for items in (annotations.tags, annotations.shapes, annotations.tracks):
         for item in items:
@@ -152,74 +161,6 @@ def _without_ids(annotations: Annotations) -> Annotations:
             for element in item.get("elements", ()):
                 element.pop("id", None)
     return annotations
-
-
-def _insert_into_job(call: Call, db: Connection, job: Row, annotations: Annotations) -> Annotations:
-    task = permissions.task_of_job(db, job)
-    reject_tracks_in_pool(task, annotations)
-    labels = Labels(db, task)
-    tracks = [track for track in annotations.tracks if track["shapes"] or track["elements"]]
-    kept = Annotations(tags=annotations.tags, shapes=annotations.shapes, tracks=tracks)
-    written = annotation_store.insert(db, job["id"], kept, labels)
-    _apply_store_part_fault(call, db, [(job, written)])
-    return written
-
-
-def _insert_into_jobs(call: Call, db: Connection, task: Row, parts: Iterable[_Part]) -> list[_Part]:
-    labels = Labels(db, task)
-    written = [(job, annotation_store.insert(db, job["id"], part, labels)) for job, part in parts]
-    _apply_store_part_fault(call, db, written)
-    return written
-
-
-def _apply_store_part_fault(call: Call, db: Connection, parts: Iterable[_Part]) -> None:
-    # In the same transaction as the write, so no reader ever sees the dropped annotations.
-    written = [
-        (job["id"], table, item["id"])
-        for job, part in parts
-        for table, items in zip(annotation_store.TABLES, (part.tags, part.shapes, part.tracks), strict=True)
-        for item in items
-    ]
-    for job_id, table, number in call.fault.items_to_drop(written):
-        annotation_store.delete_one(db, table, job_id, number)
-
-
-def _by_job(jobs: list[Row], annotations: Annotations) -> Iterator[_Part]:
-    tags = _by_frame(annotations.tags)
-    shapes = _by_frame(annotations.shapes)
-    for job in jobs:
-        start, stop = job["start_frame"], job["stop_frame"]
-        frames = range(start, stop + 1)
-        tracks = [part for part in (cut(track, start, stop) for track in annotations.tracks) if part]
-        part = Annotations(
-            tags=[tag for frame in frames for tag in tags.get(frame, ())],
-            shapes=[shape for frame in frames for shape in shapes.get(frame, ())],
-            tracks=tracks,
-        )
-        if _has_any(part):
-            yield job, part
-
-
-def _by_frame(items: list[Json]) -> dict[int, list[Json]]:
-    found: defaultdict[int, list[Json]] = defaultdict(list)
-    for item in items:
-        found[item["frame"]].append(item)
-    return found
-
-
-def _has_any(annotations: Annotations) -> bool:
-    return bool(annotations.tags or annotations.shapes or annotations.tracks)
-
-
-def _mark_changed(db: Connection, task_id: int, job_ids: Iterable[int]) -> None:
-    # CVAT 2.73: a write that adds and removes nothing does not change the dates.
-    changed = set(job_ids)
-    for number in changed:
-        row = db.execute("SELECT updated_date FROM job WHERE id = ?", (number,)).fetchone()
-        moment = timestamps.later_than(row["updated_date"])
-        db.execute("UPDATE job SET updated_date = ? WHERE id = ?", (moment, number))
-    if changed:
-        mark_task_changed(db, task_id)
 
 
 def _document(parts: Iterable[list[bytes]]) -> Reply:

@@ -1,5 +1,6 @@
 """Annotations in the database. They are stored as the JSON that a read returns."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic_core import from_json, to_json
@@ -10,6 +11,9 @@ from prefect_cvat.sandbox.storage.database import Connection, Row, take_ids
 from prefect_cvat.sandbox.tasks.labels import attributes_by_label
 
 TABLES = ("tag", "shape", "track")
+
+_SKELETON, _NOT_FINITE = 1, 2
+"""What is wrong with a shape, in the column `poison`; 0 for nothing."""
 
 
 class Labels:
@@ -82,7 +86,7 @@ def insert(db: Connection, job_id: int, annotations: Annotations, labels: Labels
                 job_id,
                 shape["frame"],
                 shape["label_id"],
-                any(element["frame"] != shape["frame"] for element in shape.get("elements", ())),
+                _fault_of(shape),
                 to_json(_stored_shape(shape, labels)),
             )
             for shape in shapes
@@ -132,10 +136,27 @@ def clear(db: Connection, job_ids: Iterable[int]) -> set[int]:
 
 def has_unreadable_skeleton(db: Connection, job_ids: Sequence[int]) -> bool:
     """Whether a job has a skeleton with an element on another frame, which CVAT 2.73 cannot read."""
+    return _has_fault(db, job_ids, _SKELETON)
+
+
+def has_infinite_numbers(db: Connection, job_ids: Sequence[int]) -> bool:
+    """Whether a job has NaN or an infinite number, which CVAT 2.73 stores but cannot send as JSON."""
+    return _has_fault(db, job_ids, _NOT_FINITE)
+
+
+def _has_fault(db: Connection, job_ids: Sequence[int], fault: int) -> bool:
     return any(
-        db.execute("SELECT 1 FROM shape WHERE job_id = ? AND poison LIMIT 1", (number,)).fetchone()
+        db.execute("SELECT 1 FROM shape WHERE job_id = ? AND poison = ? LIMIT 1", (number, fault)).fetchone()
         for number in job_ids
     )
+
+
+def _fault_of(shape: Json) -> int:
+    elements = shape.get("elements", ())
+    if any(element["frame"] != shape["frame"] for element in elements):
+        return _SKELETON
+    numbers = (number for part in (shape, *elements) for number in part.get("points", ()))
+    return 0 if all(map(math.isfinite, numbers)) else _NOT_FINITE
 
 
 def bodies(db: Connection, table: str, job_id: int, frames: tuple[int, int] | None = None) -> list[bytes]:

@@ -24,6 +24,20 @@ _SERVER_ERROR = """
 """
 
 
+NOT_FOUND_PAGE = """
+<!doctype html>
+<html lang="en">
+<head>
+  <title>Not Found</title>
+</head>
+<body>
+  <h1>Not Found</h1><p>The requested resource was not found on this server.</p>
+</body>
+</html>
+"""
+"""What CVAT answers where it has no route."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reply:
     """A response: a JSON body, or bytes with their media type; `delay` seconds after it is known."""

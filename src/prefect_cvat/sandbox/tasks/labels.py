@@ -117,6 +117,13 @@ def add_labels(
         _add(db, label, task_id, project_id, None)
 
 
+def labels_of_task(db: Connection, task: Row) -> list[Json]:
+    """The labels of a task, or of its project, as the API shows them."""
+    project_id = task["project_id"]
+    rows = _rows_of(db, task_id=None if project_id else task["id"], project_id=project_id)
+    return [_label(db, row) for row in rows]
+
+
 def attributes_by_label(db: Connection, task: Row) -> dict[int, list[Row]]:
     """The attributes of each label and sublabel of a task, by label id."""
     column = "project_id" if task["project_id"] is not None else "task_id"
