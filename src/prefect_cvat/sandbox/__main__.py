@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from prefect_cvat.sandbox.nuclio import Nuclio
 from prefect_cvat.sandbox.server import serve
 from prefect_cvat.sandbox.slowness.figures import LIKE, Slowness
 
@@ -25,10 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME=VALUE",
         help="set one delay, such as round_trip_seconds=0.1; may be repeated",
     )
+    for name in Nuclio.model_fields:
+        parser.add_argument(f"--nuclio-{name.replace('_', '-')}", help=f"CVAT's CVAT_NUCLIO_{name.upper()}")
     chosen = parser.parse_args(arguments)
     try:
         slowness = Slowness.parse(chosen.like, chosen.slow)
-        serve(chosen.host, chosen.port, chosen.data, chosen.user, chosen.password, slowness)
+        nuclio = Nuclio.parse({name: getattr(chosen, f"nuclio_{name}") for name in Nuclio.model_fields})
+        serve(chosen.host, chosen.port, chosen.data, chosen.user, chosen.password, slowness, nuclio)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
 """The settings by which CVAT finds Nuclio, or a gateway that speaks for it."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from prefect_cvat.sandbox.loopback import is_loopback
 
@@ -23,7 +23,7 @@ class Nuclio(BaseModel):
         ValueError: A value is out of its range.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     scheme: Literal["http", "https"] = "http"
     host: str = "127.0.0.1"
@@ -32,13 +32,38 @@ class Nuclio(BaseModel):
     function_namespace: SecretStr = SecretStr("nuclio")
     invoke_method: Literal["dashboard", "direct"] = "dashboard"
 
-    @model_validator(mode="after")
-    def _check_host(self) -> Self:
-        if not is_loopback(self.host.rpartition("@")[2]):
+    @classmethod
+    def parse(cls, given: Mapping[str, object]) -> Self | None:
+        """Read the options of a command line.
+
+        Args:
+            given: Values by the names of the fields; None for those that were not given.
+
+        Returns:
+            The settings; None if nothing was given.
+
+        Raises:
+            ValueError: A value is out of its range; the message names the option.
+        """
+        values = {name: value for name, value in given.items() if value is not None}
+        if not values:
+            return None
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            option = "-".join(("--nuclio", *map(str, problem["loc"]))).replace("_", "-")
+            raise ValueError(f"{option}: {problem['msg'].removeprefix('Value error, ')}") from None
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        name = host.rpartition("@")[2]  # a user and a password may come first
+        if not is_loopback(name):
             raise ValueError(
-                f"the sandbox calls functions on this machine only: {self.host!r} is not a loopback address"
+                f"the sandbox calls functions on this machine only, and {name!r} is not a loopback address"
             )
-        return self
+        return host
 
     @property
     def url(self) -> str:
@@ -46,7 +71,5 @@ class Nuclio(BaseModel):
         return f"{self.scheme}://{self.host}:{self.port}"
 
     def url_of(self, port: object) -> str:
-        """The address of a function with a port of its own."""
-        # CVAT 2.73 in a container: the host of the containers
-        host = "host.docker.internal" if Path("/.dockerenv").exists() else "localhost"
-        return f"http://{host}:{port}"
+        """The address of a function with a port of its own; CVAT in a container calls the container's host."""
+        return f"http://localhost:{port}"
