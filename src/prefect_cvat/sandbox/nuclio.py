@@ -71,5 +71,5 @@ class Nuclio(BaseModel):
         return f"{self.scheme}://{self.host}:{self.port}"
 
     def url_of(self, port: object) -> str:
-        """The address of a function with a port of its own; CVAT in a container calls the container's host."""
+        """The address of a function with a port of its own; in a container CVAT calls its host."""
         return f"http://localhost:{port}"

@@ -86,7 +86,7 @@ def test_direct_calls_go_to_the_port_of_the_function(gateway):
         assert asked.path == "/"
         assert not [name for name in asked.headers if name.lower().startswith("x-nuclio")]
         del gateway.records["det"]["status"]["httpPort"]
-        assert "Failed to parse: http://" in http.json("POST", f"{LIST}/det", call, status=500)
+        assert "Failed to parse: " in http.json("POST", f"{LIST}/det", call, status=500)
 
 
 def test_without_a_gateway_the_answer_says_how_to_name_one(sandbox):
