@@ -16,7 +16,7 @@ from prefect_cvat.sandbox.endpoint import Endpoint
 from prefect_cvat.sandbox.functions import batch_routes, function_routes
 from prefect_cvat.sandbox.media import background_requests, chunk_routes, metadata, uploads, validation_layout
 from prefect_cvat.sandbox.nuclio import Nuclio
-from prefect_cvat.sandbox.pages import task_pages
+from prefect_cvat.sandbox.pages import ai_tools, task_pages
 from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.storage.database import Database
@@ -161,6 +161,7 @@ def _routes() -> list[Route]:
         Route("/tasks/{id}", task_pages.task),
         Route("/tasks/{id}/jobs/{job}", task_pages.job),
         Route("/tasks/{id}/frames/{frame}", task_pages.frame_image),
+        Route(ai_tools.SCRIPT, ai_tools.script),
     ]
 
 

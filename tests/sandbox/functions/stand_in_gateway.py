@@ -92,7 +92,7 @@ class StandInGateway:
         return Answer(found[0]) if found else Answer({"error": f"Function not found: nuclio:{name}"}, 404)
 
 
-def record(name: str, kind: str = "detector", labels: Any = (), **notes: Any) -> dict[str, Any]:
+def record(name: str, /, kind: str = "detector", labels: Any = (), **notes: Any) -> dict[str, Any]:
     """A record of a function, as Nuclio has it."""
     return {
         "metadata": {

@@ -11,10 +11,12 @@ Shape = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class LabelStyle:
-    """Name and color of a label."""
+    """Name, color and type of a label, and whether it is a keypoint of another one."""
 
     name: str
     color: str
+    type: str = "any"
+    is_keypoint: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,16 @@ from prefect_cvat.sandbox.annotations.track_parts import interpolate
 from prefect_cvat.sandbox.media import images
 from prefect_cvat.sandbox.media.image_chunks import frame_files, single_frame
 from prefect_cvat.sandbox.media.video_chunks import video_frame
+from prefect_cvat.sandbox.pages import ai_tools
 from prefect_cvat.sandbox.pages.svg import FrameImage, LabelStyle, Shape, draw
 from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _FRAMES_PER_PAGE = 24
-_HEADERS = {"Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline';"
+    " script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
 *{box-sizing:border-box}
@@ -37,6 +41,10 @@ svg{width:100%;display:block;background:#8883}
 .tag{display:inline-block;border:2px solid;border-radius:1rem;padding:0 .6rem;margin:.2rem .3rem .2rem 0}
 .faint{opacity:.7}
 nav a{margin-right:1rem}
+#ai-tools{display:flex;flex-wrap:wrap;gap:.4rem .8rem;align-items:center;border:1px solid var(--line);
+border-radius:.5rem;background:var(--soft);padding:.5rem .8rem;margin:.6rem 0}
+#ai-tools [hidden]{display:none}
+#ai-tools output{flex-basis:100%;opacity:.8}
 """
 
 
@@ -115,10 +123,11 @@ def job(request: Request) -> Response:
         for tag in tags
         if tag["label_id"] in styles
     )
+    tools = ai_tools.panel(row["id"], frame, styles, has_gateway=state.nuclio is not None)
     body = (
         f"<nav><a href='/'>all tasks</a><a href='/tasks/{found['id']}'>task {found['id']}</a></nav>"
         f"<p>Frame {frame} <span class='faint'>({_shape_count(shapes)})</span> {pager}</p>"
-        f"<p>{badges}</p><div class='large'>{draw(image, shapes, styles)}</div>"
+        f"<p>{badges}</p>{tools}<div class='large' id='frame'>{draw(image, shapes, styles)}</div>"
     )
     return _page(f"Job {row['id']} of {found['name']}", body)
 
@@ -161,7 +170,15 @@ def _label_styles(db: Connection, found: Row) -> dict[int, LabelStyle]:
     rows = db.execute(
         "SELECT * FROM label WHERE task_id = ? OR project_id = ?", (found["id"], found["project_id"])
     )
-    return {row["id"]: LabelStyle(name=row["name"], color=row["color"]) for row in rows}
+    return {
+        row["id"]: LabelStyle(
+            name=row["name"],
+            color=row["color"],
+            type=row["type"],
+            is_keypoint=row["parent_id"] is not None,
+        )
+        for row in rows
+    }
 
 
 def _annotations(db: Connection, jobs: list[Row], frame: int) -> tuple[list[Shape], list[dict[str, Any]]]:
