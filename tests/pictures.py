@@ -12,3 +12,10 @@ def picture(width: int = 64, height: int = 48, seed: int = 0, image_format: str 
     buffer = io.BytesIO()
     PIL.Image.fromarray(pixels).save(buffer, image_format)
     return buffer.getvalue()
+
+
+def png(pixels: np.ndarray | PIL.Image.Image) -> bytes:
+    """The bytes of a PNG of these pixels."""
+    buffer = io.BytesIO()
+    (PIL.Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -135,3 +135,11 @@ def test_images_of_numbers_of_numpy_become_plain_numbers():
     [shape] = as_cvat_sdk(function).detect(Context(), PIL.Image.new("RGB", (64, 48)))
     assert shape.points == [1.0, 2.0, 30.0, 4.5]
     assert all(type(number) is float for number in shape.points)
+
+
+def test_a_class_in_place_of_an_object_is_the_error_of_the_sdk():
+    class Detector:
+        spec = sdk_function.spec
+
+    with pytest.raises(SDK.error, match=r"'Detector' is not .* but a class .*give an object of it: Detector"):
+        as_cvat_sdk(Detector)

@@ -1,13 +1,10 @@
 """`cvat-cli`, on the sandbox."""
 
-import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 
-import numpy as np
-import PIL.Image
 import pytest
 
 from prefect_cvat.sandbox import Sandbox
@@ -25,10 +22,3 @@ def cvat_cli(sandbox: Sandbox) -> CvatCli:
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
 
     return cvat_cli
-
-
-def png(pixels: np.ndarray | PIL.Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image = PIL.Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -5,7 +5,7 @@ import skimage.data
 from PIL import Image
 
 from for_cvat_sdk.agent_server import agent_server
-from for_cvat_sdk.conftest import png
+from pictures import png
 from prefect_cvat.auto_annotation import label_spec
 
 OURS = ("--function-module", "prefect_cvat.for_cvat_sdk")

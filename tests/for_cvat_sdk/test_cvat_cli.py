@@ -5,8 +5,7 @@ import inspect
 import pytest
 import skimage.data
 
-from for_cvat_sdk.conftest import png
-from pictures import picture
+from pictures import picture, png
 from prefect_cvat.auto_annotation import functions, label_spec
 from prefect_cvat.auto_annotation.loading import import_builtin
 from prefect_cvat.exceptions import FunctionLoadError

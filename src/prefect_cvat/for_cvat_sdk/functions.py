@@ -48,7 +48,8 @@ def create(
         )
     [(choice, value)] = chosen.items()
     with _errors_of_sdk():
-        return as_cvat_sdk(_CHOICES[choice](value, parameters))
+        function = _CHOICES[choice](value, parameters)
+    return as_cvat_sdk(function)
 
 
 def as_cvat_sdk(function: Any) -> cvataa.AutoAnnotationFunction:
@@ -67,11 +68,12 @@ def as_cvat_sdk(function: Any) -> cvataa.AutoAnnotationFunction:
     Raises:
         BadFunctionError: It is none of these.
     """
-    spec = read_spec(function, "an auto-annotation function")
-    for attribute, kind in _KINDS.items():
-        if hasattr(spec, attribute):
-            with _errors_of_sdk():
-                return kind(function, spec)
+    with _errors_of_sdk():
+        spec = read_spec(function, "an auto-annotation function")
+        for attribute, kind in _KINDS.items():
+            if hasattr(spec, attribute):
+                adapted: cvataa.AutoAnnotationFunction = kind(function, spec)
+                return adapted
     raise cvataa.BadFunctionError(
         f"{type(function).__name__!r} is not a detection, tracking or interaction function: its spec is"
         f" {type(spec).__name__!r} ({place_of(function)})"

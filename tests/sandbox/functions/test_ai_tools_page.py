@@ -12,7 +12,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from for_cvat_sdk.conftest import png
+from pictures import png
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.masks import decode_mask, encode_mask
