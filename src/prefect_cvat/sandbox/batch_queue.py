@@ -4,10 +4,13 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from prefect_cvat.sandbox import timestamps
-from prefect_cvat.sandbox.worker import Worker
+
+_GRACE_SECONDS = 5
+"""How long a batch may take for its current frame when the sandbox is stopped."""
 
 
 @dataclass(kw_only=True)
@@ -43,12 +46,20 @@ class Batch:
 
 
 class BatchQueue:
-    """Runs batches one after the other, and keeps the last one of each task."""
+    """Runs batches one after the other, and keeps the last one of each task.
+
+    Attributes:
+        is_closed: Whether nothing may be written any more.
+    """
 
     def __init__(self) -> None:
-        self._worker = Worker()
+        self.is_closed = False
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
+        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # a function that hangs must not keep the process alive
+        self._thread = threading.Thread(target=self._work, name="sandbox-batches", daemon=True)
+        self._thread.start()
 
     def add(self, batch: Batch, run: Callable[[Batch], None]) -> bool:
         """Queue a batch; return False if there is one of its task that waits or runs.
@@ -65,7 +76,7 @@ class BatchQueue:
             batch.exc_info = before.exc_info if before is not None else None
             batch.enqueued = timestamps.now()
             self._batches[batch.id] = batch
-        self._worker.submit(lambda: self._run(batch, run))
+        self._waiting.put(lambda: self._run(batch, run))
         return True
 
     def get(self, batch_id: str) -> Batch | None:
@@ -87,10 +98,16 @@ class BatchQueue:
         return self._batches.get(batch.id) is batch
 
     def close(self) -> None:
-        """Remove all batches, and wait for the current frame."""
+        """Remove all batches, and wait for the current frame, but not longer than a few seconds."""
+        self.is_closed = True
         with self._lock:
             self._batches.clear()
-        self._worker.close()
+        self._waiting.put(None)
+        self._thread.join(_GRACE_SECONDS)
+
+    def _work(self) -> None:
+        while (run := self._waiting.get()) is not None:
+            run()
 
     def _run(self, batch: Batch, run: Callable[[Batch], None]) -> None:
         if not self.has(batch):

@@ -231,6 +231,37 @@ def test_stopping_the_sandbox_ends_a_batch_after_its_frame():
         assert len(gateway.calls) < 20
 
 
+def test_function_that_hangs_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr("prefect_cvat.sandbox.batch_queue._GRACE_SECONDS", 0.2)
+    may_end = threading.Event()
+
+    def invoke(number: int, asked: Asked) -> Answer:
+        may_end.wait(20)
+        return Answer([CAR])
+
+    with stand_in_gateway() as gateway:
+        gateway.records = {"det": record("det", labels=[{"name": "car", "type": "any"}])}
+        gateway.invoke = invoke
+        with Sandbox(nuclio=gateway.settings) as server, Client(server.url) as client:
+            client.login((server.user, server.password))
+            task = client.create_task("a task", [label_spec("car", None)])
+            client.upload_images(task.id, {"0.png": picture(8, 8)})
+            client.json("POST", "/api/lambda/requests", body={"function": "det", "task": task.id})
+            while not gateway.calls:
+                time.sleep(0.01)
+            started = time.monotonic()
+        assert time.monotonic() - started < 3
+        may_end.set()
+
+
+@pytest.mark.parametrize("path", ["/api/lambda/functions/det", "/api/lambda/requests"])
+def test_task_without_frames_is_the_error_of_its_other_routes(admin, http, path):
+    task = admin.json("POST", "/api/tasks", body={"name": "empty", "labels": []})["id"]
+    response = http.send("POST", path, {"function": "det", "task": task, "frame": 0})
+    assert response.status == 500
+    assert b"Server Error (500)" in response.data
+
+
 @pytest.mark.parametrize(
     ("body", "errors"),
     [

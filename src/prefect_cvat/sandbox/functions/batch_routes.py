@@ -13,7 +13,6 @@ from prefect_cvat.sandbox.api.reply import (
     Reply,
     bad_request,
     forbidden,
-    server_error,
 )
 from prefect_cvat.sandbox.batch_queue import Batch
 from prefect_cvat.sandbox.functions.batch_runs import run_batch
@@ -60,10 +59,7 @@ def start_batch(call: Call) -> Reply:
         raise bad_request(["Job task ID does not match task ID"])
     gateway = Gateway(call.state.nuclio)
     with errors_of_gateway():
-        try:
-            function = gateway.function(body["function"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise server_error() from error
+        function = gateway.function(body["function"])
     region = read_region(body.get("roi"), frames.sizes(frames.numbers))
     names = {"id": function.name, "task": body["task"]}
     if body.get("job") is not None:

@@ -179,6 +179,8 @@ def _clear(call: Call, frames: Frames) -> None:
 
 
 def _add(call: Call, frames: Frames, annotations: Annotations) -> None:
+    if call.state.batches.is_closed:
+        return
     with write_and_notify(call) as db:
         if frames.job is not None:
             insert_into_job(call, db, frames.job, annotations)

@@ -35,12 +35,15 @@ class Frames:
         """The frames that a request names, if the user may see them.
 
         Raises:
-            ApiError: 403 or 404; with a job, its task does not matter.
+            ApiError: 403 or 404; with a job, its task does not matter. 500 if the task has no frames.
         """
         if job_id is not None:
             job = permissions.job_of(call, db, job_id)
             return cls(state=call.state, task=permissions.task_of_job(db, job), job=job)
-        return cls(state=call.state, task=permissions.task_of(call, db, task_id), job=None)
+        task = permissions.task_of(call, db, task_id)
+        if task["data_id"] is None:
+            raise server_error()
+        return cls(state=call.state, task=task, job=None)
 
     @property
     def numbers(self) -> list[int]:

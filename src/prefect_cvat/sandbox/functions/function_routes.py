@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from prefect_cvat.sandbox.api.call import Call
-from prefect_cvat.sandbox.api.reply import HTML, NOT_FOUND_PAGE, ApiError, Reply, server_error
+from prefect_cvat.sandbox.api.reply import HTML, NOT_FOUND_PAGE, ApiError, Reply
 from prefect_cvat.sandbox.functions.frames import Frames
 from prefect_cvat.sandbox.functions.function_calls import invoke
 from prefect_cvat.sandbox.functions.function_record import UnusableFunctionError, read_function
@@ -14,16 +13,14 @@ from prefect_cvat.sandbox.functions.gateway import Gateway, errors_of_gateway
 from prefect_cvat.sandbox.tasks.labels import labels_of_task
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]+")
-_UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-"""What CVAT does not expect of a gateway ends in these exceptions, and in 500."""
 
 
 def list_functions(call: Call) -> Reply:
     """GET lambda/functions: all functions that can be used; every user sees them."""
     gateway = Gateway(call.state.nuclio)
     with errors_of_gateway():
-        records = gateway.records()
-    return _expected(lambda: Reply(json=[shown for record in records.values() if (shown := _shown(record))]))
+        shown = map(_shown, gateway.records().values())
+        return Reply(json=[function for function in shown if function is not None])
 
 
 def get_function(call: Call) -> Reply:
@@ -31,7 +28,7 @@ def get_function(call: Call) -> Reply:
     name = _name(call)
     gateway = Gateway(call.state.nuclio)
     with errors_of_gateway():
-        return _expected(lambda: Reply(json=gateway.function(name).shown))
+        return Reply(json=gateway.function(name).shown)
 
 
 def call_function(call: Call) -> Reply:
@@ -48,17 +45,11 @@ def call_function(call: Call) -> Reply:
         frames = Frames.of_request(call, db, task_id, job_id)
         labels = labels_of_task(db, frames.task)
     gateway = Gateway(call.state.nuclio)
-
-    def answer() -> Reply:
+    with errors_of_gateway():
         found = invoke(gateway, gateway.function(name), frames, labels, body, call.state.secret)
-        if found is None:
-            return Reply(content=b"", media_type=None)
         # NaN and infinite numbers are a ValueError: CVAT cannot send them
         json.dumps(found, allow_nan=False)
-        return Reply(json=found)
-
-    with errors_of_gateway():
-        return _expected(answer)
+    return Reply(content=b"", media_type=None) if found is None else Reply(json=found)
 
 
 def _shown(record: Any) -> Any:
@@ -73,12 +64,3 @@ def _name(call: Call) -> str:
     if not _NAME.fullmatch(name):
         raise ApiError(404, NOT_FOUND_PAGE, media_type=HTML)
     return name
-
-
-def _expected(answer: Callable[[], Reply]) -> Reply:
-    try:
-        return answer()
-    except _UNEXPECTED as error:
-        if isinstance(error, OSError):  # of requests: some are a ValueError, too
-            raise
-        raise server_error() from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from prefect_cvat.sandbox.api.reply import ApiError, Json
+from prefect_cvat.sandbox.api.reply import ApiError, Json, server_error
 from prefect_cvat.sandbox.cvat_version import CVAT_VERSION
 from prefect_cvat.sandbox.functions.function_record import Function, read_function
 from prefect_cvat.sandbox.nuclio import Nuclio
@@ -75,10 +75,11 @@ class Gateway:
 
 @contextmanager
 def errors_of_gateway() -> Iterator[None]:
-    """Answer with the text of an error of requests, as CVAT does: the body of a response is lost.
+    """Answer as CVAT does when the gateway fails, or answers something that CVAT does not expect.
 
     Raises:
-        ApiError: With the status of the gateway; 504 for a timeout, 503 without a connection, 500 otherwise.
+        ApiError: With the text of requests, since CVAT drops the body of a response: with the status of the
+            gateway, 504 for a timeout, 503 without a connection. 500 for anything else.
     """
     try:
         yield
@@ -90,3 +91,5 @@ def errors_of_gateway() -> Iterator[None]:
         raise ApiError(error.response.status_code, str(error)) from error
     except requests.RequestException as error:
         raise ApiError(500, str(error)) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise server_error() from error
