@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from pictures import picture
-from prefect_cvat import Client, annotate_task
+from prefect_cvat import Client, annotate_task, for_cvat_sdk
 from prefect_cvat.auto_annotation import (
     BadFunctionError,
     DetectionFunctionSpec,
@@ -335,6 +335,11 @@ def no_libgl(given):
 @cause
 def no_such_device(given):
     load_function("nanodet_detection", {"device": "cuda:99"})
+
+
+@cause
+def no_function_for_cvat_cli(given):
+    for_cvat_sdk.create(score_threshold=0.5)
 
 
 # --- errors of functions ---
