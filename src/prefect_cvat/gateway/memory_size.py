@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import PIL.Image
@@ -28,7 +29,7 @@ def bytes_of(value: Any) -> int:
             size = _array_bytes(each)
             total += sys.getsizeof(each, 0) if size is None else size
             if size is None:
-                for part in _parts(each):
+                for part in islice(_parts(each), MAX_OBJECTS):
                     if id(part) not in seen and len(seen) < MAX_OBJECTS:
                         seen.add(id(part))
                         parts.append(part)
