@@ -12,6 +12,7 @@ import torch
 from compatibility import sdk_function
 from compatibility.libraries import OURS, SDK, a_function
 from compatibility.test_sdk_functions import small_png, task_labels
+from onnx_exports import SIZE, YOLO_METADATA, RawYolo, export
 from prefect_cvat.auto_annotation import functions
 from prefect_cvat.for_cvat_sdk import as_cvat_sdk
 from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
@@ -31,8 +32,9 @@ WITH_FILES = {
     "nanodet_detection": {},
     "tiled": {"function": "nanodet_detection", "tile": 64},
 }
-DOWNLOADED_OR_EXPORTED = {"onnx_detection", "transformers_detection", "ultralytics_detection"}
-"""Detection functions without a model of their own; they make the same objects as the others."""
+TRIED = [*WITH_FILES, *MODELS, "onnx_detection", "transformers_detection"]
+NOT_INSTALLED = {"ultralytics_detection"}
+"""Its licence is not ours; it makes the same objects as the others."""
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +45,59 @@ def photos():
     }
 
 
-def make(name):
-    module = importlib.import_module(f"{functions.__name__}.{name}")
-    if name in WITH_FILES:
-        return module.create(**WITH_FILES[name])
-    build, options = MODELS[name]
-    return module.create(model=build(), **options)
+def a_transformer():
+    """A small detector with random weights that are always the same, and what prepares its images."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = transformers.YolosForObjectDetection(
+        transformers.YolosConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=[64, 96],
+            num_detection_tokens=10,
+            use_mid_position_embeddings=False,
+            id2label={0: "cat", 1: "person"},
+            label2id={"cat": 0, "person": 1},
+        )
+    )
+    for parameter in model.parameters():  # as they are made, all queries find the same
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.25)
+    return model.eval(), transformers.YolosImageProcessor(size={"height": 64, "width": 96})
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make a built-in function, with a small model where it has none of its own."""
+
+    def make(name):
+        module = importlib.import_module(f"{functions.__name__}.{name}")
+        if name in WITH_FILES:
+            return module.create(**WITH_FILES[name])
+        if name == "onnx_detection":
+            images = (torch.zeros(1, 3, *SIZE),)
+            return module.create(
+                export(RawYolo(), tmp_path / "yolo.onnx", images, ["output0"], metadata=YOLO_METADATA)
+            )
+        if name == "transformers_detection":
+            model, processor = a_transformer()
+            return module.create(model, processor=processor, score_threshold=0.0, device="cpu")
+        build, options = MODELS[name]
+        return module.create(model=build(), **options)
+
+    return make
 
 
 def test_all_built_in_detection_functions_are_tried():
     detecting = {name for name in functions.EXTRAS if "tracking" not in name and "interaction" not in name}
-    assert detecting == MODELS.keys() | WITH_FILES.keys() | DOWNLOADED_OR_EXPORTED
+    assert detecting == {*TRIED} | NOT_INSTALLED
 
 
 @pytest.mark.parametrize("conv_mask_to_poly", [False, True], ids=["masks", "polygons"])
-@pytest.mark.parametrize("name", [*WITH_FILES, *MODELS])
-def test_built_in_function(annotate, new_task, read, photos, name, conv_mask_to_poly):
+@pytest.mark.parametrize("name", TRIED)
+def test_built_in_function(annotate, new_task, read, photos, make, name, conv_mask_to_poly):
     function = make(name)
     labels = task_labels(function.spec)
     for label in labels:
@@ -143,3 +182,35 @@ def test_a_class_in_place_of_an_object_is_the_error_of_the_sdk():
 
     with pytest.raises(SDK.error, match=r"'Detector' is not .* but a class .*give an object of it: Detector"):
         as_cvat_sdk(Detector)
+
+
+def test_detections_are_clipped_to_the_image_as_in_our_runs(annotate, new_task, read):
+    cvataa = OURS.cvataa
+    body = cvataa.skeleton_label_spec(
+        "body", 2, [cvataa.keypoint_spec("head", 0), cvataa.keypoint_spec("foot", 1)]
+    )
+    spec = cvataa.DetectionFunctionSpec(
+        labels=[cvataa.label_spec("car", 0), cvataa.label_spec("road", 1, type="polyline"), body]
+    )
+
+    def skeleton(head, foot):
+        return cvataa.skeleton(2, [cvataa.keypoint(0, head), cvataa.keypoint(1, foot)])
+
+    function = a_function(
+        spec,
+        lambda context, image: [
+            cvataa.rectangle(0, [-5, 10, 500, 20]),
+            cvataa.rectangle(0, [100, 100, 200, 200]),
+            cvataa.polyline(1, [10, 10, 10, -20, 30, -20, 30, 10]),
+            skeleton([5, 5], [5, 500]),
+            skeleton([5, 400], [5, 500]),
+        ],
+    )
+    tasks = [new_task(task_labels(spec)), new_task(task_labels(spec))]
+    annotate(SDK, tasks[0], as_cvat_sdk(function))
+    annotate(OURS, tasks[1], function)
+    found = read(tasks[0])
+    assert found == read(tasks[1])
+    assert sorted(item["type"] for item in found if item["frame"] == 0) == [
+        *("polyline", "polyline", "rectangle", "skeleton"),
+    ]

@@ -16,9 +16,16 @@ from prefect_cvat.auto_annotation.loading import load_function, load_function_fi
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.for_cvat_sdk.sdk_models import sdk_label, sdk_shape, sdk_tag
 from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.clip_to_image import clip_point, clip_shape
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_calls import preprocess_image
-from prefect_cvat.models import AttributeValRequest, LabeledShapeRequest, enum_value
+from prefect_cvat.models import (
+    AttributeValRequest,
+    LabeledShapeRequest,
+    ShapeType,
+    SubLabeledShapeRequest,
+    enum_value,
+)
 
 __all__ = ["as_cvat_sdk", "create"]
 
@@ -55,7 +62,8 @@ def create(
 def as_cvat_sdk(function: Any) -> cvataa.AutoAnnotationFunction:
     """Give a function the interface of `cvat_sdk`, for its `annotate_task` and for agents.
 
-    Its results are checked as in our own runs, and passed on as objects of `cvat_sdk.models`.
+    Detections are checked and clipped to the image as in our own runs, and passed on as objects of
+    `cvat_sdk.models`.
 
     Example:
         ```python
@@ -96,7 +104,8 @@ class _SdkDetection:
         detector.conf_threshold = context.conf_threshold
         with _errors_of_sdk():
             [found] = detector.detect([(_Image.named(context.frame_name, image), image)])
-        return [*map(sdk_tag, found.tags), *map(sdk_shape, found.shapes)]
+        clipped = (part for shape in found.shapes for part in _clipped(shape, *image.size))
+        return [*map(sdk_tag, found.tags), *map(sdk_shape, clipped)]
 
 
 class _SdkTracking:
@@ -169,6 +178,27 @@ class _Image(Frame):
 
     def __str__(self) -> str:
         return self.name
+
+
+def _clipped(shape: LabeledShapeRequest, width: int, height: int) -> Iterator[LabeledShapeRequest]:
+    """What is in the image of a shape, as in our own runs: one shape, several parts, or nothing."""
+    if shape.type is ShapeType.SKELETON:
+        elements = [_within(element, width, height) for element in shape.elements]
+        if not all(element.outside for element in elements):
+            yield shape.model_copy(update={"elements": elements})
+        return
+    parts, _ = clip_shape(shape, width, height)
+    for points in parts:
+        yield shape if points is shape.points else shape.model_copy(update={"points": points})
+
+
+def _within(element: SubLabeledShapeRequest, width: int, height: int) -> SubLabeledShapeRequest:
+    """A keypoint; outside of the image it is moved to the border, and marked as outside."""
+    pairs = zip(element.points[0::2], element.points[1::2], strict=True)
+    points = [number for x, y in pairs for number in clip_point(x, y, width, height)]
+    if points == element.points:
+        return element
+    return element.model_copy(update={"points": points, "outside": True})
 
 
 def _sdk_result(shape: Any) -> cvataa.InteractionResultShape:

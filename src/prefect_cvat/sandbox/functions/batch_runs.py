@@ -60,7 +60,7 @@ def run_batch(
         _clear(call, frames)
     if function.kind == "detector":
         _detect(call, batch, gateway, function, frames, body, region)
-    elif function.kind == "reid":
+    elif function.kind == "reid" and frames.numbers:
         _reidentify(call, batch, gateway, function, frames, body)
 
 
