@@ -34,8 +34,8 @@ class SentImage:
         if not isinstance(text, str) or not text:
             raise Refusal(400, "the call has no image")
         try:
-            self._file = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-        except (UnicodeEncodeError, binascii.Error):
+            self._file = binascii.a2b_base64(text, strict_mode=True)
+        except ValueError:  # also of letters that are not ASCII
             raise Refusal(400, "the image of the call is not in base64") from None
         self.digest = hashlib.sha256(self._file).hexdigest()
         self._lock = threading.Lock()
