@@ -84,7 +84,8 @@ def test_random_secret_is_printed_with_what_to_set(start, tmp_path):
     gateway = start("--function-file", write_function(tmp_path, "mine"), secret=None)
     gateway.wait_for(["mine"])
     printed = "\n".join(gateway.printed)
-    for line in ("CVAT_NUCLIO_PORT", "CVAT_NUCLIO_HOST", "CVAT_NUCLIO_INVOKE_METHOD: dashboard"):
+    port = gateway.url.rpartition(":")[2]
+    for line in (f'CVAT_NUCLIO_PORT: "{port}"', "CVAT_NUCLIO_HOST", "CVAT_NUCLIO_INVOKE_METHOD: dashboard"):
         assert line in printed
     assert CvatCalls(gateway, secret="nuclio").functions().status_code == 403
 

@@ -23,7 +23,7 @@ from prefect_cvat.gateway.description_store import DescriptionStore
 from prefect_cvat.gateway.functions import Functions
 from prefect_cvat.gateway.http_server import HttpServer
 
-__all__ = ["Gateway", "new_secret", "serve_gateway"]
+__all__ = ["Gateway", "serve_gateway"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +32,6 @@ SECRET = re.compile(r"[!-~]{16,}")
 
 BACKLOG = 128
 """The maximum number of connections that wait to be accepted."""
-
-
-def new_secret() -> SecretStr:
-    """A random secret, of letters and digits only: it is a value in YAML and a header of HTTP."""
-    return SecretStr(secrets.token_hex(24))
 
 
 class Gateway:
@@ -67,7 +62,7 @@ class Gateway:
         functions: Mapping[str, Any] | None = None,
         secret: SecretStr | None = None,
     ) -> None:
-        self.secret = secret or new_secret()
+        self.secret = secret or SecretStr(secrets.token_hex(24))
         if not SECRET.fullmatch(self.secret.get_secret_value()):
             raise ValueError(
                 "the secret of the gateway (PREFECT_CVAT_GATEWAY_SECRET) must be 16 or more letters, digits"
@@ -78,6 +73,11 @@ class Gateway:
         self._made = dict(functions or {})
         self._port = self._configuration.port
         self._error: BaseException | None = None
+
+    @property
+    def port(self) -> int:
+        """The port, once the gateway is started."""
+        return self._port
 
     @property
     def url(self) -> str:
@@ -189,12 +189,17 @@ class Gateway:
         server.close()
 
 
-def serve_gateway(gateway: Gateway, reread: Callable[[], GatewayConfiguration] | None = None) -> None:
+def serve_gateway(
+    gateway: Gateway,
+    reread: Callable[[], GatewayConfiguration] | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> None:
     """Run a gateway until SIGTERM or SIGINT. Prints `ready http://HOST:PORT` on a line of its own.
 
     Args:
         gateway: The gateway.
         reread: Reads its configuration again, on SIGHUP. If it is invalid, the old one stays.
+        started: Called when it has started, before `ready` is printed.
 
     Raises:
         OSError: The port is in use.
@@ -216,6 +221,7 @@ def serve_gateway(gateway: Gateway, reread: Callable[[], GatewayConfiguration] |
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with gateway:
+            started()
             print(f"ready {gateway.url}", flush=True)
             while not is_ending and not gateway.ended.is_set():
                 if not wakes.wait(1.0):

@@ -55,7 +55,7 @@ def gateway(functions: _Functions, options: GatewayOptions) -> None:
       prefect-cvat gateway --function nanodet_detection --function grabcut_interaction --function-file mine.py
       prefect-cvat gateway --config gateway.yaml --preload
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.gateway import Gateway, new_secret, serve_gateway
+    from prefect_cvat.gateway import Gateway, serve_gateway
     from prefect_cvat.settings import Settings
 
     def read() -> GatewayConfiguration:
@@ -66,10 +66,13 @@ def gateway(functions: _Functions, options: GatewayOptions) -> None:
         raise click.BadParameter("give --function, --function-module, --function-file or --config")
     logging.getLogger("prefect_cvat.gateway").setLevel(logging.INFO)
     secret = Settings().gateway_secret
-    if secret is None:
-        secret = new_secret()
-        _print_secret(secret, configuration.port)
-    serve_gateway(Gateway(configuration, secret=secret), read)
+    server = Gateway(configuration, secret=secret)
+
+    def say_what_to_set() -> None:
+        if secret is None:
+            _print_secret(server.secret, server.port)
+
+    serve_gateway(server, read, say_what_to_set)
 
 
 def _configuration(functions: _Functions, options: GatewayOptions) -> GatewayConfiguration:
