@@ -1,6 +1,5 @@
 """What the gateway keeps of images and tracks is bounded in bytes."""
 
-
 import numpy as np
 import PIL.Image
 import pytest

@@ -10,8 +10,6 @@ from prefect_cvat.gateway import Gateway, GatewayConfiguration
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest
 
-nuclio = pytest.importorskip("prefect_cvat.sandbox.nuclio")
-
 BITMAP = astronaut()[:, :, 0] > 250
 
 
@@ -33,7 +31,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server():
     from prefect_cvat import Client
-    from prefect_cvat.sandbox import Sandbox
+    from prefect_cvat.sandbox import Nuclio, Sandbox
 
     attribute = AttributeValRequest(spec_id=COLOUR, value="blue")
     found = [
@@ -43,7 +41,7 @@ def server():
     ]
     functions = {"det": Detection(found), "sam": Interaction(), "trk": Tracking(lives=1)}
     with Gateway(GatewayConfiguration(port=0), functions=functions) as gateway:
-        settings = nuclio.Nuclio(port=gateway.port, function_namespace=gateway.secret)
+        settings = Nuclio(port=gateway.port, function_namespace=gateway.secret)
         with Sandbox(nuclio=settings) as sandbox, Client(sandbox.url) as client:
             client.login((sandbox.user, sandbox.password))
             yield Server(sandbox, client, gateway)
