@@ -1,21 +1,49 @@
 """The demo, as its command."""
 
 import re
+import signal
 import subprocess
 import sys
 
+import requests
+
+from polling import until
+
+
+def call_when_listed(url, function, **arguments):
+    def request(method, path, **options):
+        return requests.request(
+            method, f"{url}/api/lambda/functions{path}", auth=("admin", "admin"), timeout=60, **options
+        )
+
+    until(lambda: function in {each["id"] for each in request("GET", "").json()}, seconds=60)
+    body = {"task": 1, "frame": 0, "pos_points": [], "neg_points": [], **arguments}
+    return request("POST", f"/{function}", json=body).json()
+
 
 def test_demo_detects_a_person_tracks_a_motorcycle_and_draws_both(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", "demo", "--report", "page.html"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
+    """It keeps its sandbox, with functions for single objects, until Ctrl-C."""
+    command = [sys.executable, "-m", "prefect_cvat", "demo", "--report", "page.html", "--serve"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "page.html") in done.stdout
-    assert done.stderr == ""
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "AI tools" in line:
+                break
+        else:
+            raise AssertionError(process.stderr.read())
+        assert any(str(tmp_path / "page.html") in line for line in lines)
+        url = re.search(r"http://[^/]+", line)[0]
+        mask = call_when_listed(url, "grabcut_interaction", obj_bbox=[[150, 20], [350, 300]])["shapes"][0]
+        assert mask["type"] == "mask"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (0, "")
     page = (tmp_path / "page.html").read_text()
     found = re.findall(r'<figure>(?:.*?)aria-label="([^"]*)"(.*?)</figure>', page, re.DOTALL)
     figures = dict(found[:8])

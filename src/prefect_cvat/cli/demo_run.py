@@ -6,7 +6,8 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +28,7 @@ from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.rendering.frame_svg import AnnotatedFrame, shrink_image
 from prefect_cvat.rendering.run_report_page import Section, render_page
 from prefect_cvat.rendering.sample_frames import annotations_on, label_names
-from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.sandbox import Nuclio, Sandbox
 
 if TYPE_CHECKING:
     from prefect_cvat.runs.reports.run_report import RunReport
@@ -43,21 +44,30 @@ PHOTOS = (
 LIBRARIES = "torch", "torchvision", "safetensors", "av", "trackers"
 """What NanoDet, the video and its tracks need."""
 
+FUNCTIONS = "nanodet_detection", "grabcut_interaction", "optical_flow_tracking"
+"""What the sandbox's page of a frame offers."""
+
 CLIP_FRAMES = 40
 
 CLIP_SIZE = 640, 400
 """Pixels of the video, across and down."""
 
 
-def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport, RunReport]:
+@contextmanager
+def run_demo(
+    report_path: Path, echo: Callable[[str], None], *, with_functions: bool = False
+) -> Iterator[tuple[RunReport, RunReport, str]]:
     """Annotate photographs and a video in a sandbox with NanoDet, and write a page with the results.
+
+    Within the block, the sandbox is still there.
 
     Args:
         report_path: The file of the page.
         echo: Prints a line of progress.
+        with_functions: Whether a gateway serves functions for single objects to the sandbox.
 
-    Returns:
-        The reports of the two runs.
+    Yields:
+        The reports of the two runs, and the address of the sandbox's page of the first photograph.
 
     Raises:
         MissingLibraryError: A library is missing; the message says how to install it.
@@ -71,7 +81,10 @@ def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport,
         from prefect_cvat.flows.annotate_task import annotate_task
         from prefect_cvat.flows.track_task import track_task
 
-        with Sandbox() as server, Client(server.url) as client:
+        with ExitStack() as servers:
+            nuclio = servers.enter_context(_functions()) if with_functions else None
+            server = servers.enter_context(Sandbox(nuclio=nuclio))
+            client = servers.enter_context(Client(server.url))
             client.login((server.user, server.password))
             echo(f"sandbox at {server.url} (a simulation of CVAT)")
             task_id = create_demo_task(client)
@@ -92,9 +105,19 @@ def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport,
                 Section(photographs, *draw_task(client, task_id), heading="Photographs"),
                 Section(clip, *draw_task(client, clip_id, every), heading="Tracks in a video"),
             ]
-            page = render_page(sections, title="prefect-cvat demo")
-    write_text(report_path, page)
-    return photographs, clip
+            write_text(report_path, render_page(sections, title="prefect-cvat demo"))
+            job = client.jobs(task_id)[0].id
+            yield photographs, clip, f"{server.url}/tasks/{task_id}/jobs/{job}?frame=0"
+
+
+@contextmanager
+def _functions() -> Iterator[Nuclio]:
+    """A gateway with a function of each kind, and what a server must know to call it."""
+    from prefect_cvat.gateway import Gateway, GatewayConfiguration, ServedFunction
+
+    served = [ServedFunction(function=name) for name in FUNCTIONS]
+    with Gateway(GatewayConfiguration(port=0, functions=served)) as gateway:
+        yield Nuclio(port=gateway.port, function_namespace=gateway.secret)
 
 
 def create_demo_task(client: Client) -> int:

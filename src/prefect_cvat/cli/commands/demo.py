@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,10 @@ class _Demo(OptionModel):
     report: Annotated[OutputFile, Field(description="The file to write the page to.")] = Path(
         "demo-report.html"
     )
+    serve: Annotated[
+        bool,
+        Field(description="Keep the sandbox running until Ctrl-C, with functions on its pages (AI tools)."),
+    ] = False
 
 
 @command
@@ -33,13 +39,23 @@ def demo(output: _Demo) -> None:
     \b
     Example:
       prefect-cvat demo --report demo.html
+      prefect-cvat demo --serve
     """  # noqa: D301 (\b keeps click from joining the lines)
     from prefect_cvat.cli.demo_run import run_demo
 
     page = output.report or Path("demo-report.html")
-    for done in run_demo(page, lambda line: stdout.print(line, markup=False)):
-        stdout.print(_table(done))
-    stdout.print(f"drawn in {page.resolve()}", markup=False)
+
+    def echo(line: str) -> None:
+        stdout.print(line, markup=False)
+
+    with run_demo(page, echo, with_functions=output.serve) as (photographs, clip, address):
+        for report in (photographs, clip):
+            stdout.print(_table(report))
+        echo(f"drawn in {page.resolve()}")
+        if output.serve:
+            echo(f"try the AI tools at {address} (Ctrl-C ends)")
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
 
 def _table(report: RunReport) -> Table:
