@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cvat_calls import encoded
 from gateway_files import TRACKER, write_function
 from gateway_functions import Detection, Tracking
 from prefect_cvat.exceptions import BadFunctionError
@@ -28,13 +29,70 @@ def test_unchanged_functions_stay_loaded_with_their_tracks(serve, tmp_path):
     calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "one"), entry(tmp_path, "two")]))
     assert calls.gateway.wait_until_described(60)
     states = {name: calls.from_page(name, shapes=[BOX])["states"] for name in ("one", "two")}
-    changed = [entry(tmp_path, "one"), entry(tmp_path, "two", title="Second"), entry(tmp_path, "three")]
+    changed = [entry(tmp_path, "one", title="First"), entry(tmp_path, "two"), entry(tmp_path, "three")]
+    (tmp_path / "two.py").write_text(TRACKER + "# changed")
     calls.gateway.reload(GatewayConfiguration(port=0, functions=changed))
+    assert {"one", "two"} <= set(calls.functions().json())
     assert calls.gateway.wait_until_described(60)
     assert sorted(calls.functions().json()) == ["one", "three", "two"]
-    assert calls.function("two").json()["metadata"]["annotations"]["name"] == "Second"
+    assert calls.function("one").json()["metadata"]["annotations"]["name"] == "First"
     assert calls.from_page("one", shapes=[None], states=states["one"])["shapes"] == [BOX]
     assert calls.refused("two", shapes=[None], states=states["two"])[0] == 409
+
+
+def test_other_labels_and_thresholds_do_not_load_again(serve, tmp_path):
+    file = write_function(tmp_path, "det")
+    log = f"with open({str(tmp_path / 'loads')!r}, 'a') as log: log.write('x')"
+    file.write_text(f"{file.read_text()}\n{log}")
+    calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "det")]))
+    assert calls.gateway.wait_until_described(60)
+    assert calls.from_page("det")[0]["label"] == "car"
+    loads = (tmp_path / "loads").read_text()
+    shown = entry(tmp_path, "det", label_map={"car": "vehicle"})
+    calls.gateway.reload(GatewayConfiguration(port=0, functions=[shown]))
+    assert "vehicle" in calls.functions().text
+    assert calls.from_page("det")[0]["label"] == "vehicle"
+    wrong = entry(tmp_path, "det", label_map={"lorry": "vehicle"})
+    calls.gateway.reload(GatewayConfiguration(port=0, functions=[wrong]))
+    assert "label_map names label 'lorry'" in calls.refused("det")[1]
+    assert (tmp_path / "loads").read_text() == loads
+
+
+def test_function_whose_new_code_is_invalid_stays_as_it_was(serve, tmp_path, caplog):
+    write_function(tmp_path, "det")
+    calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "det")]))
+    assert calls.gateway.wait_until_described(60)
+    assert calls.from_page("det")
+    (tmp_path / "det.py").write_text("raise RuntimeError('half written')")
+    calls.gateway.reload(GatewayConfiguration(port=0, functions=[entry(tmp_path, "det")]))
+    assert calls.gateway.wait_until_described(60)
+    assert "det stays as it was: " in caplog.text
+    assert calls.from_page("det")
+
+
+def test_nothing_is_refused_while_functions_are_replaced(serve, tmp_path):
+    write_function(tmp_path, "det")
+    calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "det")]))
+    assert calls.gateway.wait_until_described(60)
+    is_over, statuses = threading.Event(), []
+
+    def call():
+        while not is_over.is_set():
+            statuses.append(calls.invoke("det", {"image": encoded()}).status_code)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(3):
+        write_function(tmp_path, "det", f"number = {number}")
+        calls.gateway.reload(GatewayConfiguration(port=0, functions=[entry(tmp_path, "det")]))
+        assert calls.gateway.wait_until_described(60)
+        time.sleep(0.2)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 50
 
 
 def test_removed_function_is_gone_after_its_calls(serve, tmp_path):

@@ -49,12 +49,14 @@ class FunctionHost:
         images: Where prepared images are kept.
         tracks: Where tracked objects are kept.
         port: The port of the gateway.
+        digest: Identifies what the function is made of.
         described: Called with the description of the loaded function, which may be newer.
         closes: Whether the function is closed at the end.
 
     Attributes:
-        entry: The argument.
-        description: The argument.
+        entry: The argument, or that of `show_as`.
+        description: The argument, or that of `describe_as`.
+        digest: The argument.
         record: Its record for CVAT, as JSON.
         device_failure: Why its GPU refuses all further calls, if it does.
 
@@ -71,10 +73,11 @@ class FunctionHost:
         tracks: Tracks,
         *,
         port: int,
+        digest: str = "",
         described: Callable[[FunctionDescription], None] = lambda _: None,
         closes: bool = True,
     ) -> None:
-        self.entry = entry
+        self.digest = digest
         self.device_failure: str | None = None
         self._load = load
         self._images = images
@@ -82,9 +85,10 @@ class FunctionHost:
         self._port = port
         self._described = described
         self._closes = closes
-        self.describe_as(description)
+        self._show(entry, description)
         self._is_loading = False
         self._service: _Service | None = None
+        self._entry_of_service = entry
         self._function: Any = None
         self._thread = FunctionThread(
             entry.name,
@@ -115,7 +119,7 @@ class FunctionHost:
         """Queue a call.
 
         Raises:
-            Refusal: The function hangs, or is being replaced.
+            Refusal: The function hangs, or has been replaced.
         """
         busy = self._thread.busy_seconds
         if busy > STUCK_SECONDS:
@@ -136,10 +140,21 @@ class FunctionHost:
 
     def describe_as(self, description: FunctionDescription) -> None:
         """List the function by a newer description."""
-        shown = _shown(self.entry, description)
-        record = function_record(self.entry, description, shown, port=self._port)
+        self._show(self.entry, description)
+
+    def show_as(self, entry: ServedFunction) -> None:
+        """Show the function by another entry, with other titles, labels or thresholds. It stays loaded.
+
+        Raises:
+            ValueError: As in the constructor; nothing is changed.
+        """
+        if entry != self.entry:
+            self._show(entry, self.description)
+
+    def _show(self, entry: ServedFunction, description: FunctionDescription) -> None:
+        record = function_record(entry, description, _shown(entry, description), port=self._port)
         self.record = json.dumps(record).encode()
-        self.description = description
+        self.entry, self.description = entry, description
 
     def close(self) -> None:
         """Take no more calls; the function is closed after those that it has."""
@@ -203,7 +218,12 @@ class FunctionHost:
         )
 
     def _loaded(self) -> _Service:
-        if self._service is not None:
+        entry = self.entry
+        if self._service is not None and self._entry_of_service is entry:
+            return self._service
+        if self._function is not None:  # it is shown by another entry now
+            self._service = self._make_service(self._function, self.description, entry)
+            self._entry_of_service = entry
             return self._service
         begin = time.monotonic()
         self._is_loading = True
@@ -213,7 +233,8 @@ class FunctionHost:
             self._is_loading = False
         try:
             description = describe(function)
-            self._service = self._make_service(function, description)
+            self._service = self._make_service(function, description, entry)
+            self._entry_of_service = entry
         except BaseException:
             self._close(function)
             raise
@@ -223,7 +244,9 @@ class FunctionHost:
             self._described(description)
         return self._service
 
-    def _make_service(self, function: Any, description: FunctionDescription) -> _Service:
+    def _make_service(
+        self, function: Any, description: FunctionDescription, entry: ServedFunction
+    ) -> _Service:
         if description.kind != self.description.kind:
             raise FunctionLoadError(
                 f"it is a {description.kind} now, and is listed as a {self.description.kind}: reload the"
@@ -231,10 +254,10 @@ class FunctionHost:
             )
         if description.kind == "detector":
             try:
-                shown = _shown(self.entry, description)
+                shown = _shown(entry, description)
             except ValueError as error:
                 raise BadFunctionError(str(error)) from error
-            return DetectionService(function, self.entry, shown)
+            return DetectionService(function, entry, shown)
         if description.kind == "interactor":
             return InteractionService(function, self, self._images)
         return TrackingService(function, self, self._images, self._tracks)

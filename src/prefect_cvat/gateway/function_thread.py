@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_cvat.gateway.refusals import Refusal
+from prefect_cvat.gateway.refusals import Refusal, Replaced
 
 __all__ = ["FunctionThread", "Job"]
 
@@ -83,10 +83,14 @@ class FunctionThread:
             self._changed.notify()
 
     def submit(self, job: Job) -> None:
-        """Queue a job; the thread starts with the first one."""
+        """Queue a job; the thread starts with the first one.
+
+        Raises:
+            Replaced: It is closed.
+        """
         with self._changed:
             if self._is_closed:
-                raise Refusal(503, f"{self._name} is being replaced: try again")
+                raise Replaced(self._name)
             self._jobs.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)

@@ -10,13 +10,15 @@ from functools import partial
 from typing import Any
 
 from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.gateway.calls import Call
 from prefect_cvat.gateway.configuration import GatewayConfiguration, ServedFunction
 from prefect_cvat.gateway.description_store import DescriptionStore
 from prefect_cvat.gateway.descriptions import FunctionDescription, describe
 from prefect_cvat.gateway.function_host import FunctionHost
 from prefect_cvat.gateway.function_source import load_served_function, source_digest
+from prefect_cvat.gateway.function_thread import Job
 from prefect_cvat.gateway.prepared_images import PreparedImages
-from prefect_cvat.gateway.refusals import Refusal, without_place
+from prefect_cvat.gateway.refusals import Refusal, Replaced, without_place
 from prefect_cvat.gateway.tracks import Tracks
 
 __all__ = ["Functions"]
@@ -94,6 +96,20 @@ class Functions:
             raise Refusal(503, f"{name} is being read for the first time: try again in a moment")
         raise Refusal(404, f"the gateway has no function {name!r}: reload the page")
 
+    def submit(self, host: FunctionHost, call: Call, deadline: float) -> Job:
+        """Queue a call to a function, or to the one that has taken its place meanwhile.
+
+        Raises:
+            Refusal: It takes no calls.
+        """
+        try:
+            return host.submit(call, deadline)
+        except Replaced:
+            newer = self.host(host.name)
+            if newer.description.kind != host.description.kind:
+                raise
+            return newer.submit(call, deadline)
+
     def problems(self) -> list[str]:
         """What the operator has to do something about."""
         with self._lock:
@@ -105,7 +121,10 @@ class Functions:
     def are_described(self) -> bool:
         """Whether each function is listed, or known to be invalid."""
         with self._lock:
-            return all(name in self._hosts or name in self._failures for name in self._entries)
+            return all(
+                name in self._failures or (name in self._hosts and self._hosts[name].digest == digest)
+                for name, (_, digest) in self._entries.items()
+            )
 
     # --- changes ---
 
@@ -120,34 +139,33 @@ class Functions:
             raise ValueError(f"there are two functions named {taken[0]!r}; give each its own name")
         self._preload = configuration.preload
         with self._lock:
+            before = dict(self._hosts)
+        hosts, failures, unknown = dict(self._made), {}, []
+        for name, (entry, digest) in wanted.items():
+            try:
+                if (host := self._host_with(before.get(name), entry, digest)) is not None:
+                    hosts[name] = host
+                else:
+                    unknown.append(entry)
+                    if name in before:  # until the new one is described
+                        hosts[name] = before[name]
+            except ValueError as error:
+                failures[name] = str(error)
+                logger.error("%s is not served: %s", name, error)  # noqa: TRY400 (the message has it all)
+        with self._lock:
             self._generation += 1
             generation = self._generation
-            kept = {name for name, entry in self._entries.items() if wanted.get(name) == entry}
-            kept -= self._failures.keys()
-            ended = [host for name, host in self._hosts.items() if name not in kept | self._made.keys()]
-            self._hosts = {
-                name: self._hosts[name] for name in self._hosts if name in kept | self._made.keys()
-            }
-            self._failures = {}
-            self._entries = wanted
+            ended = [host for host in self._hosts.values() if host not in hosts.values()]
+            self._hosts, self._entries, self._failures = hosts, wanted, failures
             self._list = None
         for host in ended:
             host.close()
-        unknown = []
-        for name, (entry, digest) in wanted.items():
-            if name in kept and name in self._hosts:
-                continue
-            description = self._store.known(digest)
-            if description is None:
-                unknown.append(entry)
-            else:
-                self._add(entry, digest, description, generation)
         if unknown:
             threading.Thread(
                 target=self._describe, args=(unknown, generation), name="describe", daemon=True
             ).start()
         if self._preload:
-            for host in list(self._hosts.values()):
+            for host in hosts.values():
                 host.preload()
 
     def close(self) -> None:
@@ -184,41 +202,54 @@ class Functions:
             digest = source_digest(entry)
             try:
                 description = self._store.known(digest) or self._store.make(entry)
+                host = self._new_host(entry, digest, description)
             except (PrefectCvatError, OSError, ValueError) as error:
                 self._fail(entry, str(error), generation)
                 continue
             logger.info("%s: described in %.1f s", entry.name, time.monotonic() - begin)
-            self._add(entry, digest, description, generation)
-            if self._preload and entry.name in self._hosts:
-                self._hosts[entry.name].preload()
+            self._add(host, generation)
 
-    def _add(
-        self, entry: ServedFunction, digest: str, description: FunctionDescription, generation: int
-    ) -> None:
-        try:
-            host = FunctionHost(
-                entry,
-                description,
-                partial(load_served_function, entry),
-                self._images,
-                self._tracks,
-                port=self._port,
-                described=partial(self._redescribe, entry, digest),
-            )
-        except ValueError as error:
-            self._fail(entry, str(error), generation)
-            return
+    def _host_with(
+        self, before: FunctionHost | None, entry: ServedFunction, digest: str
+    ) -> FunctionHost | None:
+        """The function of an entry, which stays if it is made of the same; None if it is not described."""
+        if before is not None and before.digest == digest:
+            before.show_as(entry)
+            return before
+        description = self._store.known(digest)
+        return None if description is None else self._new_host(entry, digest, description)
+
+    def _new_host(self, entry: ServedFunction, digest: str, description: FunctionDescription) -> FunctionHost:
+        return FunctionHost(
+            entry,
+            description,
+            partial(load_served_function, entry),
+            self._images,
+            self._tracks,
+            port=self._port,
+            digest=digest,
+            described=partial(self._redescribe, entry.name, digest),
+        )
+
+    def _add(self, host: FunctionHost, generation: int) -> None:
+        """Serve a function in the place of the one that had its name."""
         with self._lock:
-            if self._generation == generation:
-                self._hosts[entry.name] = host
-                self._list = None
+            if self._generation != generation:
+                return
+            before = self._hosts.get(host.name)
+            self._hosts[host.name] = host
+            self._list = None
+        if before is not None:
+            before.close()
+        if self._preload:
+            host.preload()
 
-    def _redescribe(self, entry: ServedFunction, digest: str, description: FunctionDescription) -> None:
+    def _redescribe(self, name: str, digest: str, description: FunctionDescription) -> None:
         """List a function as it is now: modules that it imports may have changed."""
         self._store.put(digest, description)
         with self._lock:
-            host = self._hosts.get(entry.name)
-            if host is not None and host.entry == entry:
+            host = self._hosts.get(name)
+            if host is not None and host.digest == digest:
                 host.describe_as(description)
                 self._list = None
 
@@ -227,7 +258,9 @@ class Functions:
             if self._generation != generation:
                 return
             self._failures[entry.name] = reason
-        logger.error("%s is not served: %s", entry.name, reason)
+            has_another = entry.name in self._hosts
+        what = "stays as it was" if has_another else "is not served"
+        logger.error("%s %s: %s", entry.name, what, reason)
 
 
 def json_key(name: str) -> bytes:

@@ -133,7 +133,7 @@ class HttpServer:
                 memory.resize(call.image.memory)
                 if host.needs_pixels(call.image.digest):
                     await loop.run_in_executor(self._pool, call.image.decode)
-                job = host.submit(call, deadline)
+                job = self._functions.submit(host, call, deadline)
             answer: bytes = await asyncio.wrap_future(job.answer)
             return answer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Refusal", "reason_phrase", "without_place"]
+__all__ = ["Refusal", "Replaced", "reason_phrase", "without_place"]
 
 MAX_REASON = 200
 """Maximum length of a reason phrase in characters."""
@@ -30,6 +30,13 @@ class Refusal(Exception):  # noqa: N818 (it is an answer)
     def of(cls, name: str, error: Exception) -> Refusal:
         """The answer for an error of a function; its file and line are in the log only."""
         return cls(500, f"{name}: {without_place(str(error))}")
+
+
+class Replaced(Refusal):
+    """A call to a function that takes no more calls, since another one has taken its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(503, f"{name} is being replaced: try again")
 
 
 def without_place(message: str) -> str:
