@@ -4,7 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
+from prefect_cvat import (
+    Client,
+    annotate_task,
+    evaluate_task,
+    export_task,
+    refine_task,
+    track_task,
+    undo_run,
+)
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     InteractionFunctionSpec,
@@ -88,6 +96,15 @@ def test_read_only_token_allows_only_a_dry_run_of_undo(client, reader, task_id):
 def test_dry_run_works_with_a_read_only_token(reader, task_id, capsys):
     execute(AnnotateRun(reader, task_id, DETECTOR, Options()), {}, RunReportOptions(dry_run=True))
     assert "2 frames" in capsys.readouterr().out
+
+
+def test_evaluation_accepts_a_read_only_token(reader, task_id):
+    assert evaluate_task(reader, task_id, DETECTOR).shapes
+
+
+def test_export_accepts_a_read_only_token(reader, task_id, tmp_path):
+    export_task(reader, task_id, DETECTOR, folder=tmp_path / "dataset")
+    assert (tmp_path / "dataset").is_dir()
 
 
 def test_checks_a_token_once(client, sandbox, task_id, monkeypatch):

@@ -125,7 +125,7 @@ class ReadOnlyRun(AnnotateRun):
 
     @contextmanager
     def reserve_task(self) -> Iterator[Workspace]:
-        """Make a temporary folder, without a lock on the task."""
+        """Make a temporary folder, without a lock on the task; a read-only token is enough."""
         with spool_folder() as folder:
             yield Workspace(folder)
 

@@ -69,7 +69,6 @@ def run_pipeline(
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
-    run.client.check_may_write()
     with run.reserve_task() as workspace:
         planned: PlannedRun[Any] = submitter.submit("plan_task", run, workspace).result()
         submitter.submit("validate_spec", planned).result()

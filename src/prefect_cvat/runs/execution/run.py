@@ -102,10 +102,12 @@ class Run(ABC):
         Waits until no request of an earlier run can still arrive.
 
         Raises:
+            ReadOnlyTokenError: The client may not write.
             RunInProgressError: Another run is annotating this task.
             RunStoppedError: The run was stopped.
             StorageError: The folder cannot be created.
         """
+        self.client.check_may_write()
         with exclusive_run(self.client.url, self.task_id, self.options.selection.jobs) as lock:
             lock.wait_for_earlier_write(Settings().late_commit_seconds, self.context.pause)
             with spool_folder() as folder:
