@@ -17,7 +17,7 @@ FIVE_AT_A_TIME := --numprocesses 5 $(BY_FILE)
 # modules are compiled once, not in each of the processes that tests start
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test lint types pure pytest docs wheel e2e workers soak hostile gpu clean
+.PHONY: demo check test lint types pure pytest docs wheel dist e2e workers soak hostile gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -39,18 +39,24 @@ types: wheel
 wheel: $(WHEEL)/.built
 
 # folders are among the sources, so that a module that is gone is noticed
-$(WHEEL)/.built: $(VENV)/.installed-dev pyproject.toml $(shell find $(SOURCES) -name __pycache__ -prune -o -print)
+$(WHEEL)/.built: $(VENV)/.installed-dev pyproject.toml setup.py $(shell find $(SOURCES) -name __pycache__ -prune -o -print)
 	rm -rf $(WHEEL) build/lib build/bdist.*
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --target $(WHEEL) .
 	touch $@
+
+# what is uploaded to the package index, in build/dist. REPOSITORY is the address that its links get
+dist: $(VENV)/.installed-dev
+	@test -n "$(REPOSITORY)" || { echo "name the repository: make dist REPOSITORY=https://HOST/OWNER/NAME"; exit 2; }
+	PREFECT_CVAT_REPOSITORY="$(REPOSITORY)" $(BIN)/python -m build --no-isolation --outdir build/dist
+	$(BIN)/twine check --strict build/dist/*
 
 # tests/pure_tests.py says which these are
 pure: $(VENV)/.installed-dev
 	$(BIN)/pytest -m pure
 
-# the documentation as a site, in build/site; its code blocks are run by `make pytest`, those of operations by `make e2e`
+# the documentation as a site, in build/site, with a link to REPOSITORY if that is given; its code blocks are run by `make pytest`, those of operations by `make e2e`
 docs: wheel $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 REPOSITORY="$(REPOSITORY)" $(BIN)/mkdocs build --quiet --strict
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest $(FIVE_AT_A_TIME)

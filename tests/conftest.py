@@ -202,14 +202,19 @@ def video_task(sdk: Any, tmp_path: Path) -> MakeVideoTask:
 
 
 @pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel of this project, and return its folder."""
-    root = TESTS.parent
-    source = tmp_path_factory.mktemp("source")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the wheel of this project is built from."""
+    root, copy = TESTS.parent, tmp_path_factory.mktemp("source")
     for name in ("src", "flows", "tasks", "deployments", "functions"):
-        shutil.copytree(root / name, source / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(root / name, source)
+        shutil.copytree(root / name, copy / name)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(root / name, copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def wheels(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel of this project, and return its folder."""
     folder = tmp_path_factory.mktemp("wheels")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder))
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
