@@ -61,13 +61,14 @@ docs: wheel $(VENV)/.installed-docs
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest $(FIVE_AT_A_TIME)
 
-# on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
+# on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled;
+# with DATABASE=postgresql, on one whose database is that of the system's PostgreSQL
 e2e: $(VENV)/.installed-dev
-	$(BIN)/pytest $(TWO_AT_A_TIME) -o faulthandler_timeout=900 tests/e2e --ignore tests/e2e/test_workers.py
+	DATABASE=$(DATABASE) $(BIN)/pytest $(TWO_AT_A_TIME) -o faulthandler_timeout=900 $(or $(TESTS),tests/e2e --ignore tests/e2e/test_workers.py)
 
 # a task in shards on two workers, and on a Dask cluster; one worker of each is killed
 workers: $(VENV)/.installed-dev
-	$(BIN)/pytest -o faulthandler_timeout=900 tests/e2e/test_workers.py
+	DATABASE=$(DATABASE) $(BIN)/pytest -o faulthandler_timeout=900 tests/e2e/test_workers.py
 
 # runs of every kind under faults and kills, beside other machines and people, until 1,000 schedules are played or
 # twenty minutes are over; SEED=2 plays others. `soak.py --mutations` sees that it notices what is broken

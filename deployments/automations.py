@@ -35,8 +35,12 @@ CRASHED_RUNS = "prefect-cvat: crashed runs"
 HEARTBEAT_SECONDS = 30
 """The interval of a run's heartbeats. Prefect's default is 180 s, its minimum 30 s."""
 
-CRASHED_AFTER_SECONDS = 3 * HEARTBEAT_SECONDS
-"""A run without a heartbeat for this time is marked as crashed."""
+CRASHED_AFTER_SECONDS = 5 * HEARTBEAT_SECONDS
+"""A run without a heartbeat for this time is marked as crashed.
+
+A Prefect server that is without its database for a minute loses the heartbeats of that minute, so that up to
+two minutes pass between two that it knows.
+"""
 
 CRASHED_MESSAGE = (
     f"This run has sent no heartbeat for {CRASHED_AFTER_SECONDS} s: its process or machine has died, or"

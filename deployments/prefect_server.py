@@ -1,18 +1,22 @@
-"""Checks that the Prefect server answers, and turns its errors into short messages."""
+"""Checks that the Prefect server answers and is new enough, and turns its errors into short messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import requires
 
 import httpx
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 from prefect.client.orchestration import get_client
 from prefect.deployments.runner import DeploymentApplyError
 from prefect.settings import PREFECT_API_URL
 
 from prefect_cvat.exceptions import TransportError
 
-__all__ = ["prefect_server"]
+__all__ = ["check_server_version", "prefect_server"]
 
 
 @contextmanager
@@ -49,6 +53,31 @@ def prefect_server() -> Iterator[str]:
         ) from None
     except DeploymentApplyError as error:
         raise TransportError(f"the Prefect server at {url} has refused a deployment: {error}") from None
+
+
+def check_server_version() -> Iterator[str]:
+    """Warn if the version of the Prefect server is outside the range that prefect-cvat asks for.
+
+    The package `prefect` on this machine is in that range; the server at the other end may be older.
+
+    Yields:
+        One line, or none.
+    """
+    with get_client(sync_client=True) as client:
+        version = Version(client.api_version())
+    tried = _required_prefect()
+    if not tried.contains(version, prereleases=True):
+        yield (
+            f"the Prefect server at {PREFECT_API_URL.value()} is {version}, prefect-cvat needs"
+            f" prefect{tried}: install that on its machine, run `prefect server database upgrade`, and start"
+            " it again"
+        )
+
+
+def _required_prefect() -> SpecifierSet:
+    """The versions of Prefect that pyproject.toml names."""
+    needed = map(Requirement, requires("prefect-cvat") or ())
+    return next(each.specifier for each in needed if each.name == "prefect")
 
 
 def _detail(error: httpx.HTTPStatusError) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prefect import serve
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_CLIENT_RETRY_EXTRA_CODES,
+    temporary_settings,
+)
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS, set_up_automations
 from prefect_cvat.deployments.block_references import credentials_reference, name_blocks_by_id
 from prefect_cvat.deployments.credentials_block import load_credentials
 from prefect_cvat.deployments.nightly_schedule import NightlySchedule, set_up_schedule
-from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.prefect_server import check_server_version, prefect_server
 from prefect_cvat.deployments.prefect_yaml import ANNOTATE_PROJECT, DefaultFunction, make_deployments
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
@@ -19,6 +24,13 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.planning.task_search import check_project_is_visible
 
 __all__ = ["serve_deployments"]
+
+OUTAGE_SETTINGS = {PREFECT_CLIENT_RETRY_EXTRA_CODES: "500", PREFECT_CLIENT_MAX_RETRIES: "6"}
+"""How this process and its runs endure that the Prefect server, or its database, is away for two minutes.
+
+A server without its database answers 500, which Prefect does not retry by default: after three of them
+`serve` ends, and with it its runs. For workers `prefect.yaml` has the same.
+"""
 
 
 def serve_deployments(
@@ -54,6 +66,8 @@ def serve_deployments(
     if nightly and not scope:
         raise ValueError("--nightly and --timezone need a project; pass --project ID too, or --all-tasks")
     with prefect_server():
+        for line in check_server_version():
+            echo(line)
         stored = load_credentials(credentials)
         if scope.project_id is not None:
             _check_project(stored, scope.project_id, echo)
@@ -76,12 +90,13 @@ def serve_deployments(
             echo(line)
         for line in set_up_automations(credentials, stored, scope):
             echo(line)
-        serve(
-            *deployments,
-            limit=runs_at_a_time,
-            heartbeat_seconds=HEARTBEAT_SECONDS,
-            pause_on_shutdown=False,
-        )
+        with temporary_settings(set_defaults=OUTAGE_SETTINGS):
+            serve(
+                *deployments,
+                limit=runs_at_a_time,
+                heartbeat_seconds=HEARTBEAT_SECONDS,
+                pause_on_shutdown=False,
+            )
 
 
 def _check_project(credentials: CvatCredentials, project_id: int, echo: Callable[[str], None]) -> None:

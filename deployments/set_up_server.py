@@ -23,7 +23,7 @@ from prefect_cvat.cvat.webhooks import register_webhook
 from prefect_cvat.deployments.automations import set_up_automations
 from prefect_cvat.deployments.block_references import name_blocks_by_id
 from prefect_cvat.deployments.credentials_block import load_credentials, store_credentials
-from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.prefect_server import check_server_version, prefect_server
 from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML, TAG
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhooks.webhook_secret import SECRET_BLOCK, load_webhook_secret
@@ -77,6 +77,7 @@ def set_up(
     scope = scope or Scope()
     project_id = scope.project_id
     with prefect_server():
+        yield from check_server_version()
         for block in (CvatCredentials, CvatFunction):
             yield f"block type {block.get_block_type_slug()} ({_register(block)})"
         is_stored = _is_stored(CvatCredentials, credentials)

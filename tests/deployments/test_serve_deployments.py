@@ -23,7 +23,7 @@ from prefect_cvat.deployments.prefect_yaml import (
     make_deployments,
 )
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.serve_deployments import serve_deployments
+from prefect_cvat.deployments.serve_deployments import OUTAGE_SETTINGS, serve_deployments
 from prefect_cvat.deployments.set_up_server import set_up
 from prefect_cvat.exceptions import FunctionLoadError, TransportError
 from prefect_cvat.flows.annotate_task import annotate_task
@@ -169,7 +169,9 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
     assert by_deploy[ANNOTATE_PROJECT]["schedules"] == []
     assert (in_pool.work_pool_name, in_pool.pull_steps) == ("cvat", [])
     assert (left_pool.work_pool_name, left_pool.job_variables) == (None, {})
-    assert in_pool.job_variables["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+    outage = {setting.name: value for setting, value in OUTAGE_SETTINGS.items()}
+    heartbeat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+    assert in_pool.job_variables["env"] == heartbeat | outage
 
 
 def uncommented(text):

@@ -1,6 +1,6 @@
 """A task in shards, on several workers: same result as one process, even if a worker is killed.
 
-`make workers` runs this; it takes some minutes, since a dead run is noticed after 90 s.
+`make workers` runs this; it takes some minutes, since a dead run is noticed after 150 s.
 """
 
 import os
