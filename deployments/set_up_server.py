@@ -40,6 +40,9 @@ from prefect_cvat.tasks.wait_for_device import local_devices
 
 __all__ = ["set_up", "set_up_limits"]
 
+WORK_POOLS = {ProcessWorker.type: "processes", "docker": "containers", "kubernetes": "Kubernetes jobs"}
+"""The types of work pools that the deployments run in. Templates for the last two are in work_pools."""
+
 LEASES_IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
 LEASE_STORAGE = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
 """The setting with which a Prefect 3.9 server keeps leases over a restart; by default it does not."""
@@ -99,7 +102,7 @@ def set_up(
         yield from set_up_limits(chosen.url, runs_per_server=runs_per_server)
         yield from _check_lease_storage()
         if work_pool is not None:
-            yield f"work pool {work_pool!r} of processes ({_ensure_work_pool(work_pool)})"
+            yield f"work pool {work_pool!r} of {_ensure_work_pool(work_pool)}"
         yield from set_up_automations(credentials, chosen, scope)
         yield from _complete_forms()
         if webhook is not None:
@@ -174,13 +177,13 @@ def _ensure_work_pool(name: str) -> str:
             client.create_work_pool(
                 WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
             )
-            return "created"
-    if pool.type != ProcessWorker.type:
+            return "processes (created)"
+    if pool.type not in WORK_POOLS:
         raise ValueError(
-            f"there is a work pool {name!r} of type {pool.type!r}, not {ProcessWorker.type!r};"
+            f"there is a work pool {name!r} of type {pool.type!r}, which is none of {', '.join(WORK_POOLS)};"
             " choose another name with --work-pool, or pass --no-work-pool"
         )
-    return "unchanged"
+    return f"{WORK_POOLS[pool.type]} (unchanged)"
 
 
 def _complete_forms() -> Iterator[str]:

@@ -190,10 +190,10 @@ def test_missing_credentials_error_names_the_options():
 
 def test_refuses_work_pool_of_another_type(credentials):
     with get_client(sync_client=True) as prefect:
-        prefect.create_work_pool(WorkPoolCreate(name="in-docker", type="docker"))
+        prefect.create_work_pool(WorkPoolCreate(name="in-ecs", type="ecs"))
 
-    with pytest.raises(ValueError, match=r"'in-docker' of type 'docker', not 'process'.*--no-work-pool"):
-        list(set_up(credentials, credentials="pools", work_pool="in-docker"))
+    with pytest.raises(ValueError, match=r"'in-ecs' of type 'ecs', which is none of .*--no-work-pool"):
+        list(set_up(credentials, credentials="pools", work_pool="in-ecs"))
 
 
 def test_changes_limits_only_if_a_number_is_given():
