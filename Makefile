@@ -66,7 +66,7 @@ pytest: $(VENV)/.installed-dev
 e2e: $(VENV)/.installed-dev
 	DATABASE=$(DATABASE) $(BIN)/pytest $(TWO_AT_A_TIME) -o faulthandler_timeout=900 $(or $(TESTS),tests/e2e --ignore tests/e2e/test_workers.py)
 
-# a task in shards on two workers, and on a Dask cluster; one worker of each is killed
+# a task in shards on two workers, and on clusters of Dask and Ray; one worker of each is killed
 workers: $(VENV)/.installed-dev
 	DATABASE=$(DATABASE) $(BIN)/pytest -o faulthandler_timeout=900 tests/e2e/test_workers.py
 

@@ -5,6 +5,7 @@ Flows, one module each: `annotate_task`, `annotate_project`, `annotate_shards`, 
 
 - `parameters`: the parameters of the flows, with the texts of Prefect's form.
 - `run_on_task`: runs a function on one task, with slots, tags, progress and artifacts.
+- `shard_runners`: where the shards of a large task run: threads, Dask, Ray.
 - `fan_out`: starts the runs on the tasks of a project, some at a time, and waits for them.
 - `flow_run_tags`: the tags that record what a run has annotated, so that it is not annotated again.
 - `project_report`: the report of a run on a project.

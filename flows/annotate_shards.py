@@ -1,28 +1,27 @@
-"""The flow that annotates one large task in shards, each a Prefect task, also on a Dask cluster."""
+"""The flow that annotates one large task in shards, each a Prefect task, also on a cluster of Dask or Ray."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import RunsFailedError
-from prefect_cvat.extras import import_library
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.flow_run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
+from prefect_cvat.flows.shard_runners import shard_task_runner
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
@@ -42,32 +41,13 @@ from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 
-__all__ = ["annotate_shards", "shard_task_runner"]
-
-
-def shard_task_runner(address: str | None) -> TaskRunner[Any]:
-    """The task runner of the flow: threads of the flow run, or a Dask cluster.
-
-    Args:
-        address: The address of a Dask scheduler; `local` starts a cluster on this machine for each flow run;
-            None uses threads.
-
-    Raises:
-        MissingLibraryError: prefect-dask is not installed.
-    """
-    if address is None:
-        return ThreadPoolTaskRunner()
-    dask = import_library("prefect_dask.task_runners", "shards on Dask")
-    runner: Callable[..., TaskRunner[Any]] = dask.DaskTaskRunner
-    if address == "local":
-        return runner(cluster_kwargs={"threads_per_worker": 1})
-    return runner(address=address)
+__all__ = ["annotate_shards"]
 
 
 @flow(
     name="annotate shards",
     flow_run_name=name_run,
-    task_runner=shard_task_runner(Settings().dask_address),
+    task_runner=shard_task_runner(Settings().cluster),
     persist_result=False,
     retries=0,
 )

@@ -17,6 +17,7 @@ LIBRARIES = {
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "prefect_dask": "dask",
+    "prefect_ray": "ray",
     "safetensors": "pytorch",
     "supervision": "export",
     "torch": "pytorch",

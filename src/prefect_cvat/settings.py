@@ -115,11 +115,12 @@ class Settings(BaseSettings):
             " installed, or always `torch`."
         ),
     )
-    dask_address: str | None = Field(
+    cluster: str | None = Field(
         default=None,
         description=(
-            "The address of a Dask scheduler on which the flow `annotate shards` runs its shards, or `local`"
-            " for a cluster of this machine. Without it they run in threads of the flow run."
+            "Where the flow `annotate shards` runs its shards: the address of a Dask scheduler"
+            " (`tcp://host:8786`) or of a Ray cluster (`ray://host:10001`), or `dask` or `ray` for a cluster"
+            " of this machine. Without it they run in threads of the flow run."
         ),
     )
 

@@ -123,26 +123,42 @@ def test_two_workers_complete_after_one_is_killed(
     assert states["Crashed"] >= 1
 
 
-def test_dask_cluster_completes_after_a_worker_is_killed(
-    credentials, client, make_long_task, expected, wait_for
-):
+def _dask():
     dask = pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
-    task_id = make_long_task("by a Dask cluster")
-    runner = dask.DaskTaskRunner(
+    return dask.DaskTaskRunner(
         cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     )
-    on_dask = annotate_shards.with_options(task_runner=runner)
+
+
+def _ray():
+    ray = pytest.importorskip("prefect_ray", reason="prefect-ray is not installed")
+    return ray.RayTaskRunner(init_kwargs={"num_cpus": 2, "include_dashboard": False})
+
+
+@pytest.mark.parametrize(
+    ("make_runner", "is_worker"),
+    [
+        pytest.param(_dask, lambda command: "spawn_main" in command, id="dask"),
+        # Ray's own agents are called ray::...Agent: without them a whole machine is lost
+        pytest.param(_ray, lambda command: "ray::" in command and "shard" in command, id="ray"),
+    ],
+)
+def test_cluster_completes_after_a_worker_is_killed(
+    make_runner, is_worker, credentials, client, make_long_task, expected, wait_for
+):
+    on_cluster = annotate_shards.with_options(task_runner=make_runner())
+    task_id = make_long_task("by a cluster")
     killed = []
 
     def kill_a_worker() -> None:
         wait_for(lambda: len(what_is_there(client, task_id)) > 5, 120, "the first annotations")
-        worker = next(pid for pid in children_of(os.getpid()) if "spawn_main" in command_of(pid))
+        worker = next(pid for pid in children_of(os.getpid()) if is_worker(command_of(pid)))
         os.kill(worker, signal.SIGKILL)
         killed.append(len(what_is_there(client, task_id)))
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    report = on_dask(
+    report = on_cluster(
         task_id, credentials, shard_frames=30, function=FUNCTION, execution=ExecutionSettings(use_cache=False)
     )
     killer.join()

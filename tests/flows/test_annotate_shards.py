@@ -13,7 +13,8 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
-from prefect_cvat.flows.annotate_shards import annotate_shards, shard_task_runner
+from prefect_cvat.flows.annotate_shards import annotate_shards
+from prefect_cvat.flows.shard_runners import shard_task_runner
 from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, ensure_limit, server_limit
 
 pytestmark = [
@@ -96,7 +97,31 @@ def test_sends_no_secret_to_other_machines(client, sandbox, prefect_server, make
     assert token.encode() not in pickled
 
 
-def test_missing_dask_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    with pytest.raises(MissingLibraryError, match=r"prefect-cvat\[dask\]"):
-        shard_task_runner("local")
+@pytest.mark.parametrize("cluster", ["dask", "ray"])
+def test_missing_library_names_the_extra(cluster, monkeypatch):
+    monkeypatch.setitem(sys.modules, f"prefect_{cluster}.task_runners", None)
+    with pytest.raises(MissingLibraryError, match=rf"prefect-cvat\[{cluster}\]"):
+        shard_task_runner(cluster)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "library", "address"),
+    [
+        ("dask", "prefect_dask", None),
+        ("tcp://scheduler:8786", "prefect_dask", "tcp://scheduler:8786"),
+        ("tls://scheduler:8786", "prefect_dask", "tls://scheduler:8786"),
+        ("ray", "prefect_ray", None),
+        ("ray://head:10001", "prefect_ray", "ray://head:10001"),
+    ],
+)
+def test_cluster_is_chosen_by_its_address(cluster, library, address):
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    runner = shard_task_runner(cluster)
+    assert type(runner).__module__.startswith(library)
+    assert getattr(runner, "address", None) == address or getattr(runner, "_address", None) == address
+
+
+@pytest.mark.parametrize("wrong", ["local", "http://scheduler:8786", "tcp", "dask://", "scheduler:8786"])
+def test_other_clusters_are_refused_with_examples(wrong):
+    with pytest.raises(ValueError, match=r"is no cluster: it is dask or ray .*tcp://host:8786 .*ray://"):
+        shard_task_runner(wrong)
