@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -38,7 +37,7 @@ POLL_SECONDS = 2.0
 PICKUP_WARNING_SECONDS = 120.0
 """After this time in the queue a warning is logged that no worker has picked up a run."""
 
-START_TIMEOUT = timedelta(minutes=10)
+START_TIMEOUT_SECONDS = 600.0
 """A run that a worker has picked up must start within this time; its process imports torch first."""
 
 
@@ -101,6 +100,8 @@ class _Active:
     planned: PlannedRun
     restarts: int
     since: float
+    pending_since: float | None = None
+    """Since when it is seen as picked up but not started, by this process: other clocks may differ."""
 
 
 def run_all(
@@ -221,7 +222,11 @@ def _state_of(prefect: SyncPrefectClient, run: _Active, flow_run: FlowRun | None
             waited,
         )
         run.since = float("inf")  # warn once
-    if state.is_pending() and datetime.now(UTC) - state.timestamp > START_TIMEOUT:
+    if not state.is_pending():
+        run.pending_since = None
+    elif run.pending_since is None:
+        run.pending_since = time.monotonic()
+    elif time.monotonic() - run.pending_since > START_TIMEOUT_SECONDS:
         # a run that has not started sends no heartbeat, so the automation for crashed runs misses it
         dead: State[Any] = Crashed(
             message="A worker has picked up the run, but it has not started: its process has died."

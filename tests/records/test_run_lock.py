@@ -105,3 +105,19 @@ def test_spellings_of_an_address_share_a_lock(one, other):
         assert not is_free(other, None)
         assert not is_free(other, [7])
     assert is_free(other, None)
+
+
+@pytest.mark.parametrize("ahead", [300, 0, -300], ids=["ahead", "right", "behind"])
+def test_waits_for_write_of_killed_run_whatever_the_clock_of_this_machine(url, ahead, monkeypatch):
+    with exclusive_run(url, 1) as lock:
+        lock.sending(7)  # and is killed before the answer
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    waited = []
+
+    with exclusive_run(url, 1) as lock:
+        lock.wait_for_earlier_write(60, waited.append)
+
+    assert waited == [pytest.approx(60, abs=5)]
+    with exclusive_run(url, 1) as lock:
+        assert lock.earlier_write is None

@@ -15,6 +15,7 @@ import hashlib
 import os
 import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -51,8 +52,8 @@ class RunLock:
         jobs: The ids of the selected jobs; None for all.
 
     Attributes:
-        earlier_write: The time (`time.time`) of the last write of unknown outcome of an earlier run; None if
-            there is none.
+        earlier_write: The time of the last write of unknown outcome of an earlier run, by the clock that
+            dates files in the folder; None if there is none.
     """
 
     def __init__(self, folder: Path, name: str, jobs: Collection[int] | None) -> None:
@@ -90,14 +91,24 @@ class RunLock:
         Args:
             late_commit_seconds: Seconds after which a server has executed a write, or never will.
             pause: Waits for a number of seconds; may raise if the run is to stop.
+
+        Raises:
+            StorageError: No file can be written in the folder.
         """
         if self.earlier_write is not None:
-            # the clock of shared storage may be ahead of this one
-            left = min(late_commit_seconds, self.earlier_write + late_commit_seconds - time.time())
-            pause(max(0.0, left))
+            passed = max(0.0, self._storage_time() - self.earlier_write)
+            pause(max(0.0, late_commit_seconds - passed))
             for note in self._open:
                 note.unlink(missing_ok=True)
             self.earlier_write = None
+
+    def _storage_time(self) -> float:
+        """The time by the clock that dates files in the folder; shared storage has its own."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix="clock-") as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError as error:
+            raise _no_notes(self._folder, error) from error
 
     def _note(self, job_id: int) -> Path:
         return self._folder / f"{self._name}-{job_id}.sending"
