@@ -1,6 +1,7 @@
 """Each option has the same name, default, bounds and description in Python, on the command line, in the form."""
 
 import inspect
+from importlib.metadata import version
 from types import NoneType
 from typing import get_args, get_type_hints
 
@@ -210,7 +211,7 @@ def test_frames_are_read_from_text_and_from_numbers_and_survive_json(value, numb
         ({"jobs": "1-99999"}, "has 99999 jobs; select at most 10000"),
         ({"label_map": {"car": {"nme": "x"}}}, "label_map: 'nme' of 'car'"),
         ({"existing": "replace"}, "existing must be 'keep', 'clear' or 'replace_auto', not 'replace'"),
-        ({"no_such": 1}, "there is no option 'no_such'"),
+        ({"no_such": 1}, f"there is no option 'no_such' in prefect-cvat {version('prefect-cvat')}"),
     ],
     ids=str,
 )

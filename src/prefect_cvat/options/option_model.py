@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -109,7 +110,8 @@ def _describe(error: Any) -> str:
     if isinstance(reason, ValueError):
         return f"{argument(name)}: {reason}" if name else str(reason)
     if error["type"] == "extra_forbidden" and not inner:
-        return f"there is no option {name!r}"
+        # the version, since a run may be started by another one than that of its worker
+        return f"there is no option {name!r} in prefect-cvat {version('prefect-cvat')}"
     where = "".join(f"[{part!r}]" for part in inner)
     if name == "conf_threshold" and error["type"] in ("greater_than_equal", "less_than_equal"):
         what = "must be None or a number between 0 and 1"  # the words of the CVAT SDK
