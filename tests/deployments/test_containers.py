@@ -72,6 +72,8 @@ def test_image_is_built_from_what_the_wheel_needs():
 
 def test_image_names_settings_and_extras_that_exist():
     settings = {f"PREFECT_CVAT_{name.upper()}" for name in Settings.model_fields}
+    if "gateway" not in COMMANDS:
+        settings.add("PREFECT_CVAT_GATEWAY_SECRET")
     assert set(re.findall(r"\bPREFECT_CVAT_\w+", DOCKERFILE + COMPOSE_TEXT)) <= settings
     [extras] = re.findall(r"^ARG EXTRAS=(.+)$", DOCKERFILE, re.MULTILINE)
     assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
@@ -81,19 +83,19 @@ def test_image_does_not_run_as_root():
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)[-1] == "1000"
 
 
-@pytest.mark.parametrize("name", ["prefect", "webhooks"])
+@pytest.mark.parametrize("name", ["prefect", "webhooks", "gateway"])
 def test_health_is_asked_at_the_port_of_the_service(name):
     port = SERVICES[name]["ports"][0].rpartition(":")[2]
     assert f":{port}/" in SERVICES[name]["environment"]["HEALTH_URL"]
 
 
-def test_only_the_receiver_of_webhooks_is_reachable_from_outside():
+def test_only_what_checks_a_secret_is_reachable_from_outside():
     outside = [
         name
         for name, service in SERVICES.items()
         if any(not port.startswith("127.0.0.1:") for port in service.get("ports", []))
     ]
-    assert outside == ["webhooks"]
+    assert outside == ["webhooks", "gateway"]
 
 
 def test_override_for_gpus_changes_a_service_that_exists():
