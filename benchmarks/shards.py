@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
-from servers import in_child, log_in, make_task, sandbox
+from servers import free_port, in_child, log_in, make_task, sandbox, wait_for_url
 
 FRAMES_A_SHARD = 60
 BATCH_FRAMES = 10
@@ -151,9 +149,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
 @contextmanager
 def prefect_server() -> Iterator[subprocess.Popen[bytes]]:
     """A new Prefect server in another process; this process and its children are its clients."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         os.environ.update(
             PREFECT_HOME=home,
@@ -178,7 +174,7 @@ def prefect_server() -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.environ["BENCHMARK_SERVER_PID"] = str(process.pid)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/api/health")
+            wait_for_url(f"http://127.0.0.1:{port}/api/health")
             yield process
         finally:
             process.terminate()
@@ -201,18 +197,6 @@ def _children(pid: int) -> list[int]:
         for child in map(int, path.read_text().split()):
             found += [child, *_children(child)]
     return found
-
-
-def _wait_for(url: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urlopen(url, timeout=5):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 def plot(rows: list[dict[str, Any]]) -> Any:
