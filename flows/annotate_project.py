@@ -15,6 +15,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
+from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
@@ -134,7 +135,7 @@ def annotate_project(
             f"{len(report.failed)} of {len(report.failed) + len(report.completed)} runs did not complete: "
             + "; ".join(f"{name}: {reason}" for name, reason in list(report.failed.items())[:5])
         )
-    return report
+    return completed(report, report.lines()[0])
 
 
 def _planned_runs(

@@ -18,6 +18,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
+from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
@@ -111,7 +112,7 @@ def annotate_shards(
         empty_report = _empty_report(plan, plan.info.page(client.url), chosen.function)
         report = _run_shards(shards, empty_report, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
-    return report
+    return completed(report, report.headline)
 
 
 def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:

@@ -16,6 +16,7 @@ from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
+from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.function_block import CvatFunction
@@ -125,7 +126,7 @@ def evaluate_task(
     _publish(done, worst)
     for line in plain_lines(done):
         logger.info(line)
-    return done
+    return completed(done, headline(done))
 
 
 def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:

@@ -20,7 +20,9 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.events.cvat_events import TaskState, task_ready
 from prefect_cvat.events.send_events import emit_events
 from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.flows.final_state import completed
 from prefect_cvat.http.server_url import server_slug, slug
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.task_search import check_project_is_visible, check_scope
 
 __all__ = ["find_new_tasks"]
@@ -85,7 +87,9 @@ def find_new_tasks(
         logger.warning(
             "tasks %s have had no data for 30 days, and are forgotten", ", ".join(map(str, found.given_up))
         )
-    return [task.id for task in found.ready]
+    return completed(
+        [task.id for task in found.ready], f"{pluralize(len(found.ready), 'task')} ready for annotation"
+    )
 
 
 class _Seen(BaseModel):

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import shorten
@@ -93,7 +94,7 @@ def run_on_task(
             publish_report(report, pictures=pictures)
     for line in report.lines():
         logger.info(line)
-    return report
+    return completed(report, report.headline)
 
 
 @contextmanager

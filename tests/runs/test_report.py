@@ -41,6 +41,14 @@ def in_bins(counts):
     return [counts.get(number, 0) for number in range(SCORE_BINS)]
 
 
+def test_headline_says_what_was_added_and_what_to_look_at():
+    assert report(added=1204, frames=310).headline == "1,204 added on 310 frames"
+    assert report(added=1, frames=1, already_there=2000, removed=3, frames_failed=4).headline == (
+        "1 added on 1 frame, 2,000 already there, 3 removed, 4 failed"
+    )
+    assert report(nothing_to_do="it has no frame").headline == "nothing to do: it has no frame"
+
+
 # --- counting ---
 
 

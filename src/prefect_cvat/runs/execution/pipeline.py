@@ -1,7 +1,7 @@
 """The order of the stages of a run: plan, then for each batch fetch, detect, remap, upload.
 
 The stages are methods of `Run` and `PlannedRun`. `run_pipeline` submits them to anything that returns
-futures: threads in scripts (`ThreadSubmitter`), Prefect tasks in flows.
+futures: threads in scripts (`ThreadSubmitter`), Prefect tasks in flows (`PrefectSubmitter`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.run_report import RunReport
 
-__all__ = ["Submitter", "ThreadSubmitter", "run_pipeline"]
+__all__ = ["STAGES", "Submitter", "ThreadSubmitter", "run_pipeline"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +34,14 @@ A stage of `PlannedRun.in_order` also gets its own result for the batch before.
 
 
 class Submitter(Protocol):
-    """Runs stages and returns futures; arguments may be futures of its own."""
+    """Runs the stages of one run, and returns futures."""
 
     def submit(self, stage: str, run: Any, *args: Any) -> Any:
         """Run a stage, given by the name of a method of `Run` or `PlannedRun`."""
+        ...
+
+    def submit_batch(self, run: PlannedRun[Any], batch: Batch) -> Sequence[Any]:
+        """Run the `STAGES` of a batch. The result of the last future is the number of frames."""
         ...
 
 
@@ -100,13 +104,11 @@ def run_pipeline(
 
 def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress: Progress | None) -> None:
     """Run all stages of all batches."""
-    in_flight: deque[list[Any]] = deque()
-    before: dict[str, Any] = {}
+    in_flight: deque[Sequence[Any]] = deque()
     try:
         batches = planned.batches()
         while (batch := next(batches, None)) is not None:
-            before = _submit_batch(planned, batch, submitter, before)
-            in_flight.append(list(before.values()))
+            in_flight.append(submitter.submit_batch(planned, batch))
             if len(in_flight) == run.options.window:  # before making the next batch, which may then be larger
                 _await(in_flight, progress)
         while in_flight:
@@ -118,29 +120,6 @@ def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress
         for futures in in_flight:
             _settle(futures)
         raise
-
-
-def _submit_batch(
-    planned: PlannedRun[Any], batch: Batch, submitter: Submitter, before: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Submit the stages of a batch.
-
-    Args:
-        planned: The run.
-        batch: The batch.
-        submitter: Runs the stages.
-        before: The futures of the batch before, by stage.
-
-    Returns:
-        The futures of the batch, by stage.
-    """
-    futures: dict[str, Any] = {}
-    result: Sequence[Any] = ()
-    for stage in STAGES:
-        after = [before[stage]] if stage in planned.in_order and before else []
-        futures[stage] = submitter.submit(stage, planned, batch, *result, *after)
-        result = [futures[stage]]
-    return futures
 
 
 def _check_function_worked(run: Run, plan: Plan) -> None:
@@ -172,7 +151,7 @@ def _verify_and_replace(run: Run, planned: PlannedRun[Any], submitter: Submitter
         raise
 
 
-def _await(in_flight: deque[list[Any]], progress: Progress | None) -> None:
+def _await(in_flight: deque[Sequence[Any]], progress: Progress | None) -> None:
     """Wait for the first batch, then remove it from the queue: an interruption must find it there.
 
     Awaiting each stage in turn raises the error of the first stage that failed. The last stage returns the
@@ -203,6 +182,7 @@ class ThreadSubmitter:
 
     def __init__(self) -> None:
         self._executors: dict[str, ThreadPoolExecutor] = {}
+        self._before: dict[str, Future[Any]] = {}
 
     def submit(self, stage: str, run: Any, *args: Any) -> Future[Any]:
         """Run a stage; its own thread waits for futures among the arguments."""
@@ -210,6 +190,17 @@ class ThreadSubmitter:
         if executor is None:
             executor = self._executors[stage] = ThreadPoolExecutor(1, thread_name_prefix=stage)
         return executor.submit(_call, getattr(run, stage), args)
+
+    def submit_batch(self, run: PlannedRun[Any], batch: Batch) -> Sequence[Future[Any]]:
+        """Run the stages of a batch, each in its thread."""
+        futures: dict[str, Future[Any]] = {}
+        result: Sequence[Any] = ()
+        for stage in STAGES:
+            after = [self._before[stage]] if stage in run.in_order and self._before else []
+            futures[stage] = self.submit(stage, run, batch, *result, *after)
+            result = [futures[stage]]
+        self._before = futures
+        return list(futures.values())
 
     def __enter__(self) -> ThreadSubmitter:
         return self

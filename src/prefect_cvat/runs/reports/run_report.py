@@ -153,6 +153,20 @@ class RunReport(BaseModel):
         return [f"{count} {what}" for what, count in ends.items() if count]
 
     @property
+    def headline(self) -> str:
+        """The result in a few words, such as `1,204 added on 310 frames, 3 to look at`."""
+        if self.nothing_to_do:
+            return one_line(f"nothing to do: {self.nothing_to_do}", MAX_MESSAGE_LENGTH)
+        counts = {
+            "already there": self.already_there,
+            "removed": self.removed,
+            "failed": self.frames_failed,
+            "to look at": len(self.review),
+        }
+        on = f"{self.added:,} added on {self.frames:,} {'frame' if self.frames == 1 else 'frames'}"
+        return ", ".join([on, *(f"{count:,} {what}" for what, count in counts.items() if count)])
+
+    @property
     def failed_without_error(self) -> int:
         """Number of failed frames without an entry in `frame_errors`."""
         return max(0, self.frames_failed - len(self.frame_errors))
