@@ -32,15 +32,16 @@ from prefect_cvat.http.server_url import server_slug
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
+    "create_limits",
     "device_limit",
     "ensure_limit",
-    "is_refused",
     "job_limit",
     "limit_ids",
     "server_limit",
     "server_slot",
     "slots",
     "task_limit",
+    "try_slots",
     "wait_for_slots",
 ]
 
@@ -58,8 +59,10 @@ of it. If three attempts fail, Prefect ends the run, before another run can take
 RENEWAL_RETRIES = 2
 """HTTP retries of each of these attempts. All three attempts must fit into a quarter of the lease."""
 
+FIRST_POLL_SECONDS = 0.25
 POLL_SECONDS = 4.0
-"""How often, at the longest, a waiting run checks whether a slot is free."""
+"""How often a waiting run checks whether a slot is free: first, and after it has waited for some time. Each
+check takes twice as long to come as the one before."""
 
 SECONDS_BETWEEN_WARNINGS = 60.0
 """How often a waiting run logs what it waits for."""
@@ -133,10 +136,9 @@ def server_slot(
     Raises:
         TimeoutError: No slot was free in time.
     """
-    name = server_limit(url)
-    ensure_limit(name, DEFAULT_RUNS_PER_SERVER)
     with ExitStack() as taken:
-        wait_for_slots(taken, lambda: limit_ids([name]), occupy=1, timeout=timeout, warn=warn)
+        limits = {server_limit(url): DEFAULT_RUNS_PER_SERVER}
+        wait_for_slots(taken, limits, occupy=1, timeout=timeout, warn=warn)
         yield
 
 
@@ -177,9 +179,52 @@ def is_refused(error: ConcurrencySlotAcquisitionError, status: int) -> bool:
     return isinstance(cause, HTTPStatusError) and cause.response.status_code == status
 
 
+def create_limits(limits: Mapping[str, int]) -> dict[str, UUID]:
+    """Create those limits that do not exist, given with their numbers of slots; return the ids of all."""
+    ids: dict[str, UUID] = {}
+    with get_client(sync_client=True) as client:
+        for name, limit in limits.items():
+            while name not in ids:
+                try:
+                    new = GlobalConcurrencyLimitCreate(name=name, limit=limit)
+                    ids[name] = client.create_global_concurrency_limit(new)
+                except ObjectAlreadyExists:
+                    with suppress(ObjectNotFound):  # removed in between: create it again
+                        ids[name] = client.read_global_concurrency_limit_by_name(name).id
+    return ids
+
+
+def try_slots(taken: ExitStack, limits: Mapping[str, int], *, occupy: int = 1) -> bool:
+    """Take slots of all of some limits, or of none. Limits that do not exist are created.
+
+    Args:
+        taken: The stack that returns the slots when it is closed.
+        limits: The names of the limits, and the number of slots of each that is created.
+        occupy: The number of slots to take of each.
+
+    Returns:
+        Whether the slots were free.
+    """
+    names = list(limits)
+    if len(names) == 1:
+        is_taken = _take(taken, names, occupy=occupy)
+        if is_taken is None:
+            create_limits(limits)
+            is_taken = _take(taken, names, occupy=occupy)
+        return bool(is_taken)
+    ids = create_limits(limits)
+    with ExitStack() as mine:
+        # Prefect ignores a limit that does not exist if others do: only limits that existed before and after,
+        # with the same id, have been taken for certain
+        if _take(mine, names, occupy=occupy) and limit_ids(names) == ids:
+            taken.push(mine.pop_all())
+            return True
+    return False
+
+
 def wait_for_slots(
     taken: ExitStack,
-    make: Callable[[], Mapping[str, UUID]],
+    limits: Mapping[str, int],
     *,
     occupy: int,
     timeout: float | None,
@@ -191,7 +236,7 @@ def wait_for_slots(
 
     Args:
         taken: The stack that returns the slots when it is closed.
-        make: Creates the limits that do not exist, and returns the ids of all by name.
+        limits: The names of the limits, and the number of slots of each that is created.
         occupy: The number of slots to take of each limit.
         timeout: Seconds to wait; None waits without limit.
         warn: Called with a message about once a minute while the run waits.
@@ -201,19 +246,9 @@ def wait_for_slots(
     """
     started = time.monotonic()
     next_warning = SECONDS_BETWEEN_WARNINGS
-    delay = 0.25
-    ids = make()
-    names = list(ids)
-    while True:
-        with ExitStack() as mine:
-            if _take(mine, names, occupy=occupy):
-                # Prefect ignores a limit that does not exist if others do: only limits that existed before
-                # and after, with the same id, have been taken for certain
-                if limit_ids(names) == ids:
-                    taken.push(mine.pop_all())
-                    return
-                delay = 0.25
-        ids = make()
+    delay = FIRST_POLL_SECONDS
+    names = list(limits)
+    while not try_slots(taken, limits, occupy=occupy):
         waited = time.monotonic() - started
         if timeout is not None and waited > timeout:
             raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
@@ -227,8 +262,8 @@ def wait_for_slots(
         delay = min(2 * delay, POLL_SECONDS)
 
 
-def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool:
-    """Take slots of the limits that exist; False if they are not free, or none exists."""
+def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool | None:
+    """Take slots of the limits that exist; False if they are not free, None if none of the limits exists."""
     # Prefect ends a run whose lease it cannot renew. With its default number of retries that would be later
     # than another run can take the slots
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
@@ -236,8 +271,9 @@ def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool:
             # no retries here: Prefect would wait up to 30 s between two of them
             taken.enter_context(slots(names, occupy=occupy, max_retries=0))
         except ConcurrencySlotAcquisitionError as error:
-            is_missing = error.__cause__ is None
-            if not (is_missing or is_refused(error, 423) or is_refused(error, 503)):
+            if error.__cause__ is None:
+                return None
+            if not (is_refused(error, 423) or is_refused(error, 503)):
                 raise
             return False
     return True

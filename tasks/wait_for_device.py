@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.tasks.prefect_limits import device_limit, ensure_limit, is_refused, server_slot, slots
+from prefect_cvat.tasks.prefect_limits import FIRST_POLL_SECONDS, device_limit, server_slot, try_slots
 
 __all__ = ["device_slot", "loaded_function", "local_devices"]
 
 POLL_SECONDS = 2.0
-"""How often a waiting run checks whether a device is free."""
+"""How often, at the longest, a waiting run checks whether a device is free."""
 
 
 @contextmanager
@@ -81,10 +79,12 @@ def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iter
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     with ExitStack() as slot:
+        delay = FIRST_POLL_SECONDS
         while (free := _take_first_free(slot, devices)) is None:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"none of the devices {', '.join(devices)} was free in {timeout:.0f} s")
-            time.sleep(POLL_SECONDS)
+            time.sleep(min(delay, POLL_SECONDS))
+            delay *= 2
         yield free
 
 
@@ -99,16 +99,7 @@ def local_devices() -> list[str]:
 
 
 def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
-    for device in devices:
-        ensure_limit(device_limit(device), 1)
-        try:
-            slot.enter_context(slots([device_limit(device)], max_retries=0))
-        except ConcurrencySlotAcquisitionError as error:
-            if not is_refused(error, 423):
-                raise
-        else:
-            return device
-    return None
+    return next((device for device in devices if try_slots(slot, {device_limit(device): 1})), None)
 
 
 def _chosen_device(function: CvatFunction) -> str | None:

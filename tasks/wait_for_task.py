@@ -1,16 +1,17 @@
 """Lets one run at a time write to a task, or to a job of it, on all machines together.
 
 The limit of a task or job is created when a run needs it, and removed when the last run that needs it has
-ended. Prefect can remove a limit of which slots are taken. So a run takes all slots of a limit before it
-removes it; a run that waits for that limit then creates it again, and waits for the new one.
+ended. Prefect can remove a limit of which slots are taken. So a run removes a limit while it has all of its
+slots; a run that waits for that limit then creates it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from asyncio import CancelledError
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from functools import partial
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -21,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect_cvat.tasks.prefect_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
-    ensure_limit,
+    create_limits,
     job_limit,
     limit_ids,
     slots,
@@ -64,24 +65,22 @@ def task_slots(
     Raises:
         TimeoutError: The task or a job was not free in time.
     """
-    numbers = {task_limit(url, task_id): RUNS_ON_JOBS}
-    numbers |= {job_limit(url, job): 1 for job in sorted(set(jobs or ()))}
-
-    def make() -> dict[str, UUID]:
-        while len(ids := limit_ids(numbers)) < len(numbers):
-            for name in numbers.keys() - ids.keys():
-                ensure_limit(name, numbers[name])
-        return {name: ids[name] for name in numbers}
-
+    task = {task_limit(url, task_id): RUNS_ON_JOBS}
+    limits = task | {job_limit(url, job): 1 for job in sorted(set(jobs or ()))}
     occupy = RUNS_ON_JOBS if jobs is None else 1
+    to_remove = limits
     try:
         with ExitStack() as taken:
-            wait_for_slots(taken, make, occupy=occupy, timeout=timeout, warn=warn)
+            if jobs is None:
+                create_limits(task)  # `try_slots` expects that a single limit exists already
+            wait_for_slots(taken, limits, occupy=occupy, timeout=timeout, warn=warn)
+            own = [name for name, number in limits.items() if number == occupy]  # all of their slots
+            taken.push(partial(_delete_own, own))
+            to_remove = {} if jobs is None else task
             yield
     finally:
-        with suppress(httpx.HTTPError):  # if the Prefect server does not answer, a later run removes them
-            _remove(numbers)
-            remove_unused_limits()
+        with suppress(httpx.HTTPError):  # if the Prefect server does not answer, `remove_unused_limits` does
+            _remove(to_remove)
 
 
 def remove_unused_limits(older_than: float = UNUSED_SECONDS) -> int:
@@ -105,6 +104,23 @@ def remove_unused_limits(older_than: float = UNUSED_SECONDS) -> int:
     )
 
 
+def _delete_own(names: list[str], error: type[BaseException] | None, *_: object) -> None:
+    """Delete limits of which the current run has all slots, unless it has lost them."""
+    if error is not None and issubclass(
+        error, CancelledError
+    ):  # how Prefect ends a run that has lost its slots
+        return
+    with suppress(httpx.HTTPError):
+        _delete(names)
+
+
+def _delete(names: Iterable[str]) -> None:
+    with get_client(sync_client=True) as client:
+        for name in names:
+            with suppress(ObjectNotFound):
+                client.delete_global_concurrency_limit_by_name(name)
+
+
 def _remove(numbers: Mapping[str, int]) -> int:
     """Remove those of some limits, given with their numbers of slots, that have no taken slot; count them."""
     return sum(
@@ -114,21 +130,15 @@ def _remove(numbers: Mapping[str, int]) -> int:
 
 
 def _remove_of(number: int, names: list[str]) -> int:
-    ids = limit_ids(names)
-    if not ids:
-        return 0
+    ids = limit_ids(names) if len(names) > 1 else {}
     try:
-        with slots(list(ids), occupy=number, max_retries=0), get_client(sync_client=True) as client:
+        with slots(names, occupy=number, max_retries=0):
             # only limits that existed before and after, with the same id, have been taken for certain
-            held = [name for name, limit in limit_ids(ids).items() if limit == ids[name]]
-            for name in held:
-                with suppress(ObjectNotFound):
-                    client.delete_global_concurrency_limit_by_name(name)
+            held = [name for name, limit in limit_ids(ids).items() if limit == ids[name]] if ids else names
+            _delete(held)
             return len(held)
-    except ConcurrencySlotAcquisitionError:  # a run has a slot of one of them
-        if len(ids) == 1:
-            return 0
-    return sum(_remove_of(number, [name]) for name in ids)
+    except ConcurrencySlotAcquisitionError:  # a run has a slot of one of them, or none exists
+        return sum(_remove_of(number, [name]) for name in ids)
 
 
 def _all_limits() -> Iterator[GlobalConcurrencyLimitResponse]:
@@ -136,4 +146,6 @@ def _all_limits() -> Iterator[GlobalConcurrencyLimitResponse]:
         offset = 0
         while page := client.read_global_concurrency_limits(limit=PAGE, offset=offset):
             yield from page
-            offset += len(page)
+            if len(page) < PAGE:
+                return
+            offset += PAGE
