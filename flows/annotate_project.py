@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
+import httpx
 from prefect import flow, get_run_logger, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -16,7 +18,7 @@ from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
+from prefect_cvat.flows.flow_run_tags import completed_jobs, load_function_key, run_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
 from prefect_cvat.function_block import CvatFunction
@@ -29,6 +31,7 @@ from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.task_search import FoundTask, TaskSelection, check_scope, find_tasks
 from prefect_cvat.runs.shards import make_shards
+from prefect_cvat.tasks.wait_for_task import remove_unused_limits
 
 __all__ = ["annotate_project"]
 
@@ -110,6 +113,8 @@ def annotate_project(
     try:
         with credentials.get_client() as client:
             client.check_may_write()
+            with suppress(httpx.HTTPError):  # killed runs have left them
+                remove_unused_limits()
             found = find_tasks(
                 client, tasks, project_id, all_tasks=all_tasks, on_skipped=report.left_out.append
             )
@@ -149,11 +154,11 @@ def _planned_runs(
     """The runs on the tasks found; tasks that completed runs have annotated are added to the report."""
     with get_client(sync_client=True) as prefect:
         for task in found:
-            key = key_of(task)
+            key, tag = key_of(task), task_tag(url, task.task.id)
             all_jobs = [job.id for job in task.plan.jobs]
             wanted = all_jobs if task.jobs is None else list(task.jobs)
             if selection.without_finished_run:
-                done = completed_jobs(prefect, key, wanted)
+                done = completed_jobs(prefect, tag, key, wanted)
                 wanted = [job for job in wanted if job not in done]
                 if done:
                     report.already_annotated.append(_name(task, sorted(done) if wanted else None))
@@ -162,8 +167,9 @@ def _planned_runs(
             for jobs in _split_jobs(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
                 yield PlannedRun(
                     name=_name(task, jobs),
-                    key=shard_key(key, jobs),
-                    tags=(key, task_tag(url, task.task.id)),
+                    key=key,
+                    jobs=jobs,
+                    tag=tag,
                     parameters={
                         "task_id": task.task.id,
                         "frames": FrameOptions(jobs=jobs),
@@ -190,6 +196,6 @@ def _name(found: FoundTask, jobs: Sequence[int] | None) -> str:
 def _run_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
     """Run one after the other in this process."""
     for run in planned:
-        with tags(run.key, *run.tags):
+        with tags(run.tag):
             state: State[Any] = annotate_task(**shared, **run.parameters, return_state=True)
         yield FinishedRun(run.name, state)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.exceptions import RunsFailedError
-from prefect_cvat.flows.flow_run_tags import last_run
+from prefect_cvat.flows.flow_run_tags import last_run, set_key, shard_key
 
 __all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "run_all"]
 
@@ -71,14 +71,16 @@ class PlannedRun:
 
     Attributes:
         name: The task, and its jobs if they are selected, such as `task 42`.
-        key: The tag that identifies the run, see `shard_key`.
-        tags: Further tags.
+        key: The key of the run, see `run_key`.
+        jobs: The jobs that it writes to; None for all.
+        tag: The tag of its task.
         parameters: The parameters of this run alone.
     """
 
     name: str
     key: str
-    tags: tuple[str, ...]
+    jobs: tuple[int, ...] | None
+    tag: str
     parameters: dict[str, Any]
 
 
@@ -162,7 +164,8 @@ def block_document_id(block: Block) -> str:
 def _start_or_join(
     prefect: SyncPrefectClient, run: PlannedRun, fan_out: FanOut, shared: Mapping[str, Any]
 ) -> FlowRun:
-    before = last_run(prefect, run.key)
+    key = shard_key(run.key, run.jobs)
+    before = last_run(prefect, run.tag, key)
     # a run without a deployment was started from Python, and may be dead; if it is not, the slots of the task
     # make the new run wait for it
     is_on_a_worker = before is not None and before.deployment_id is not None
@@ -174,8 +177,8 @@ def _start_or_join(
         started = run_deployment(
             fan_out.deployment,
             parameters={**shared, **_as_json(run.parameters)},
-            tags=[run.key, *run.tags],
-            idempotency_key=f"{run.key}-{before.id if before else 'first'}",
+            tags=[run.tag],
+            idempotency_key=f"{key}-{before.id if before else 'first'}",
             timeout=0,
         )
     except PrefectHTTPStatusError as error:
@@ -188,7 +191,9 @@ def _start_or_join(
             f"there is no deployment {fan_out.deployment!r} to start runs from; deploy it"
             " (`prefect-cvat serve`, or `prefect deploy`), or leave fan_out.deployment empty"
         ) from None
-    return cast("FlowRun", started)  # not a coroutine, since this function is not async
+    flow_run = cast("FlowRun", started)  # not a coroutine, since this function is not async
+    set_key(run.key, run.jobs, flow_run.id)
+    return flow_run
 
 
 def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:

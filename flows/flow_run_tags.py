@@ -1,7 +1,10 @@
-"""The tags of flow runs: the task, and a key of task, media, function and settings.
+"""The tags and labels of flow runs: tags for people, and labels by which runs find each other.
 
-Two runs with the same key write the same annotations to the jobs that they have in common. So
-`annotate_project` finds the jobs that a completed run has annotated, and does not annotate them again.
+The tags of a run are its task and its function. A label is a key of task, media, function and settings: two
+runs with the same key write the same annotations to the jobs that they have in common. So `annotate_project`
+finds the jobs that a completed run has annotated, and does not annotate them again.
+
+Prefect cannot search for labels, and does not show them. So runs are searched for by the tag of their task.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -22,6 +26,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
+from prefect.types import KeyValueLabels
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
@@ -43,9 +48,15 @@ __all__ = [
     "last_run",
     "load_function_key",
     "run_key",
+    "set_key",
     "shard_key",
     "task_tag",
 ]
+
+
+KEY_LABEL = "prefect-cvat.key"
+SHARD_LABEL = "prefect-cvat.jobs"
+"""The labels of a flow run: see `run_key` and `shard_key`."""
 
 
 def task_tag(url: str, task_id: int) -> str:
@@ -104,7 +115,7 @@ def _code_of(function: CvatFunction) -> list[str]:
 
 
 def run_key(url: str, task_id: int, media: object, version: str, kind: object, options: Options) -> str:
-    """The tag of all runs that would write the same annotations to a job.
+    """The key of all runs that would write the same annotations to a job.
 
     Args:
         url: The URL of the CVAT server.
@@ -120,37 +131,49 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
         settings += [options.skip_existing_iou, options.selection.unannotated]
         if options.skip_existing_source is not ExistingSource.MANUAL:
             settings.append(options.skip_existing_source)
-    return f"key:{_digest([server_identity(url), task_id, str(media), version, kind, settings])}"
+    return _digest([server_identity(url), task_id, str(media), version, kind, settings])
 
 
 def shard_key(key: str, jobs: Collection[int] | None) -> str:
-    """The tag of runs with a run key on the same jobs; None for all jobs."""
+    """The key of runs with a run key on the same jobs; None for all jobs."""
     return f"{key}/{'all jobs' if jobs is None else _digest(sorted(jobs))}"
 
 
 def add_tags(tags: Iterable[str]) -> None:
     """Add tags to the current flow run."""
+    before: list[str] = flow_run.tags
+    if added := [tag for tag in tags if tag not in before]:
+        with get_client(sync_client=True) as prefect:
+            prefect.update_flow_run(flow_run.id, tags=[*before, *added])
+
+
+def set_key(key: str, jobs: Collection[int] | None, run_id: UUID | None = None) -> None:
+    """Set the labels of a flow run: its run key, and the key of its jobs.
+
+    Args:
+        key: See `run_key`.
+        jobs: The jobs that the run writes to; None for all.
+        run_id: The flow run; None for the current one.
+    """
+    labels: KeyValueLabels = {KEY_LABEL: key, SHARD_LABEL: shard_key(key, jobs)}
     with get_client(sync_client=True) as prefect:
-        before = prefect.read_flow_run(flow_run.id).tags
-        prefect.update_flow_run(flow_run.id, tags=[*before, *(tag for tag in tags if tag not in before)])
+        prefect.update_flow_run_labels(run_id or UUID(str(flow_run.id)), labels)
 
 
-def last_run(prefect: SyncPrefectClient, tag: str) -> FlowRun | None:
-    """The newest flow run with a tag."""
-    runs = prefect.read_flow_runs(
-        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=1,
-    )
-    return runs[0] if runs else None
+def last_run(prefect: SyncPrefectClient, tag: str, key: str) -> FlowRun | None:
+    """The newest flow run on a task, given by its tag, with a `shard_key`."""
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    return next((run for run in _each_run(prefect, wanted) if run.labels.get(SHARD_LABEL) == key), None)
 
 
-def completed_jobs(prefect: SyncPrefectClient, key: str, jobs: Collection[int]) -> set[int]:
-    """The jobs, of those given, that completed runs with a run key have annotated."""
+def completed_jobs(prefect: SyncPrefectClient, tag: str, key: str, jobs: Collection[int]) -> set[int]:
+    """The jobs, of those given, that completed runs on their task with a run key have annotated."""
     completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
-    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[key]), state=completed)
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=completed)
     found: set[int] = set()
     for run in _each_run(prefect, wanted):
+        if run.labels.get(KEY_LABEL) != key:
+            continue
         its_jobs = read_jobs((run.parameters.get("frames") or {}).get("jobs"))
         found.update(jobs if its_jobs is None else its_jobs)
         if found.issuperset(jobs):
@@ -158,11 +181,17 @@ def completed_jobs(prefect: SyncPrefectClient, key: str, jobs: Collection[int]) 
     return found.intersection(jobs)
 
 
-def _each_run(prefect: SyncPrefectClient, wanted: FlowRunFilter, page: int = 200) -> Iterable[FlowRun]:
+def _each_run(prefect: SyncPrefectClient, wanted: FlowRunFilter, page: int = 200) -> Iterator[FlowRun]:
+    """The flow runs that match, newest first."""
     offset = 0
-    while runs := prefect.read_flow_runs(flow_run_filter=wanted, limit=page, offset=offset):
+    newest_first = FlowRunSort.EXPECTED_START_TIME_DESC
+    while runs := prefect.read_flow_runs(
+        flow_run_filter=wanted, sort=newest_first, limit=page, offset=offset
+    ):
         yield from runs
-        offset += len(runs)
+        if len(runs) < page:
+            return
+        offset += page
 
 
 def _digest(value: object) -> str:

@@ -9,6 +9,7 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.flows.flow_run_tags import task_tag
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
@@ -63,6 +64,7 @@ def test_photographs_are_annotated_and_the_official_sdk_reads_the_shapes_back(cr
     run = flow_runs()[0]
     assert run.name == f"annotate task {task_id} with nanodet_detection"
     assert run.state_name == "Completed"
+    assert run.tags == [task_tag(sandbox.url, task_id), "nanodet_detection"]
     assert run.state.message.startswith(f"{len(shapes)} added on {report.frames} frames, ")
     assert run.state.message.endswith(f", {len(report.review)} to look at")
     assert sandbox.password not in str(run.parameters).replace("'username': 'admin'", "")
