@@ -134,7 +134,7 @@ def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
 
     The artifacts of task N are `evaluation-task-N` (Markdown); for each of `boxes`, `masks` and `keypoints`
     that was compared, the table by label `evaluation-boxes-task-N` and the curve
-    `precision-recall-boxes-task-N`; and the frames with most mistakes, `worst-frame-1-task-N` and so on.
+    `precision-recall-boxes-task-N`; and the frames with most mistakes, such as `worst-frame-7-task-N`.
     """
     with warn_if_refused():
         _publish_all(done, worst)
@@ -153,9 +153,9 @@ def _publish_all(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
         create_image_artifact(
             uri, f"precision-recall-{name}-{task}", f"Precision over recall, {name} of {description}"
         )
-    for number, frame in enumerate(worst, 1):
+    for frame in worst:
         drawings = (frame.svg(width).encode() for width in WIDTHS)
         drawing = next((svg for svg in drawings if len(svg) <= MAX_PICTURE_BYTES), None)
         if drawing is not None:
             uri = data_uri("image/svg+xml", drawing)
-            create_image_artifact(uri, f"worst-frame-{number}-{task}", escape(frame.description))
+            create_image_artifact(uri, f"worst-frame-{frame.frame.number}-{task}", escape(frame.description))

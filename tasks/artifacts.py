@@ -1,4 +1,4 @@
-"""The artifacts of a run in Prefect: a progress bar, a report, pictures, and a link to the task in CVAT.
+"""The artifacts of a run in Prefect: a progress bar, a report and pictures, each with a link to CVAT.
 
 A run never fails because of them. When the Prefect server refuses an artifact, or CVAT does not send the
 images of a picture, the run logs a warning and continues.
@@ -18,7 +18,6 @@ import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
-    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     update_progress_artifact,
@@ -39,7 +38,7 @@ from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["ArtifactProgress", "data_uri", "draw_frames", "publish_report", "warn_if_refused"]
 
-SECONDS_BETWEEN_UPDATES = 1.0
+SECONDS_BETWEEN_UPDATES = 5.0
 """The progress bar is updated at most this often."""
 
 MAX_TIME_SHARE = 0.05
@@ -55,7 +54,7 @@ _PREFECT_ERRORS = (httpx.HTTPError, ObjectNotFound)
 class ArtifactProgress:
     """Shows the progress of a run as a progress artifact of the flow run, and as lines in its log.
 
-    The artifact is updated about once a second. An update that fails is not retried, since the next one
+    The artifact is updated about every five seconds. An update that fails is not retried, since the next one
     replaces it; only the last update is sent with Prefect's own retries. After a slow update the next one
     is delayed, so that updates take at most `MAX_TIME_SHARE` of the run's time. The first failure is logged.
 
@@ -85,7 +84,7 @@ class ArtifactProgress:
             self._update()
 
     def advance(self, frames: int) -> None:
-        """Update the artifact, unless it was updated within the last second."""
+        """Update the artifact, unless it was updated within the last seconds."""
         self._lines.advance(frames)
         self._done += frames
         if time.monotonic() >= self._next_update:
@@ -129,8 +128,8 @@ def publish_report(
 ) -> None:
     """Publish the report of a run as artifacts of the current flow run.
 
-    The artifacts of task N are `report-task-N` (Markdown), `link-task-N` (to the task in CVAT),
-    `scores-task-N` (a histogram of the scores, if there are any), and `frame-1-task-N` and so on.
+    The artifacts of task N are `report-task-N` (Markdown), `scores-task-N` (a histogram of the scores, if
+    there are any), and `frame-7-task-N` (frame 7) and so on.
 
     Args:
         report: The report; of a run that failed, what it had done before.
@@ -144,13 +143,14 @@ def publish_report(
         create_markdown_artifact(
             render_markdown(report, outcome, error), f"report-{task}", f"{link}: {outcome}"
         )
-        create_link_artifact(report.url, f"Task {report.task_id} in CVAT", f"link-{task}", link)
         if report.scores:
             uri = data_uri("image/png", plot_scores(report.scores))
             create_image_artifact(uri, f"scores-{task}", f"{link}: scores")
-        for number, picture in enumerate(pictures, 1):
+        for picture in pictures:
             uri = data_uri("image/svg+xml", picture.svg.encode())
-            create_image_artifact(uri, f"frame-{number}-{task}", f"{link}: {escape(picture.description)}")
+            create_image_artifact(
+                uri, f"frame-{picture.frame}-{task}", f"{link}: {escape(picture.description)}"
+            )
 
 
 def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Drawing]:

@@ -40,10 +40,12 @@ class Drawing:
     """A frame with its annotations, drawn.
 
     Attributes:
+        frame: The number of the frame.
         description: The frame, the number of its annotations, and its tags.
         svg: A self-contained SVG of at most `MAX_BYTES`.
     """
 
+    frame: int
     description: str
     svg: str
 
@@ -179,4 +181,4 @@ def _draw(frame: Frame, jpeg: bytes, on_frame: AnnotationsOnFrame, names: Mappin
         description += f"; tags: {', '.join(tags[:MAX_TAGS])}{', ...' if len(tags) > MAX_TAGS else ''}"
     if len(shapes) + len(annotated.tags) < count:
         description += f"; {pluralize(len(shapes), 'shape is', 'shapes are')} drawn"
-    return Drawing(description, svg)
+    return Drawing(frame.number, description, svg)
