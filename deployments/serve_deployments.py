@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from prefect import serve
@@ -31,6 +32,9 @@ OUTAGE_SETTINGS = {PREFECT_CLIENT_RETRY_EXTRA_CODES: "500", PREFECT_CLIENT_MAX_R
 A server without its database answers 500, which Prefect does not retry by default: after three of them
 `serve` ends, and with it its runs. For workers `prefect.yaml` has the same.
 """
+
+LOG_INTERVAL = "PREFECT_LOGGING_TO_API_BATCH_INTERVAL", "5"
+"""How often the lines of a run's log are sent to the Prefect server, in seconds, as in `prefect.yaml`."""
 
 
 def serve_deployments(
@@ -90,6 +94,7 @@ def serve_deployments(
             echo(line)
         for line in set_up_automations(credentials, stored, scope):
             echo(line)
+        os.environ.setdefault(*LOG_INTERVAL)  # runs inherit it
         with temporary_settings(set_defaults=OUTAGE_SETTINGS):
             serve(
                 *deployments,

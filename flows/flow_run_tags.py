@@ -25,9 +25,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.types import KeyValueLabels
 from pydantic_core import to_jsonable_python
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
@@ -156,8 +159,20 @@ def set_key(key: str, jobs: Collection[int] | None, run_id: UUID | None = None) 
         run_id: The flow run; None for the current one.
     """
     labels: KeyValueLabels = {KEY_LABEL: key, SHARD_LABEL: shard_key(key, jobs)}
-    with get_client(sync_client=True) as prefect:
-        prefect.update_flow_run_labels(run_id or UUID(str(flow_run.id)), labels)
+    # SQLite refuses this request (503) whenever another write comes in between; Prefect's client would wait
+    # for seconds before it tries again
+    attempts = Retrying(
+        retry=retry_if_exception(_is_busy),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+        stop=stop_after_delay(30),
+        reraise=True,
+    )
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as prefect:
+        attempts(prefect.update_flow_run_labels, run_id or UUID(str(flow_run.id)), labels)
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 503
 
 
 def last_run(prefect: SyncPrefectClient, tag: str, key: str) -> FlowRun | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from logging import Logger, LoggerAdapter
 from typing import cast
 from uuid import UUID
@@ -43,6 +45,9 @@ SECONDS_BETWEEN_UPDATES = 5.0
 
 MAX_TIME_SHARE = 0.05
 """The part of a run's time that updates of the progress bar take at most, on a slow Prefect server."""
+
+ARTIFACTS_AT_A_TIME = 3
+"""How many artifacts are sent at a time at the end of a run."""
 
 MAX_ERROR_CHARACTERS = 200
 """The logged length of an error of the Prefect server; it may quote the whole request."""
@@ -139,18 +144,22 @@ def publish_report(
     """
     task = f"task-{report.task_id}"
     link = task_link(report)
-    with warn_if_refused():
-        create_markdown_artifact(
-            render_markdown(report, outcome, error), f"report-{task}", f"{link}: {outcome}"
-        )
-        if report.scores:
-            uri = data_uri("image/png", plot_scores(report.scores))
-            create_image_artifact(uri, f"scores-{task}", f"{link}: scores")
+    with warn_if_refused(), ThreadPoolExecutor(ARTIFACTS_AT_A_TIME) as threads:
+
+        def create(make: Callable[[str, str, str], object], content: str, key: str, description: str) -> None:
+            arguments = content, f"{key}-{task}", f"{link}: {description}"
+            created.append(threads.submit(copy_context().run, make, *arguments))
+
+        created: list[Future[object]] = []
+        create(create_markdown_artifact, render_markdown(report, outcome, error), "report", outcome)
         for picture in pictures:
             uri = data_uri("image/svg+xml", picture.svg.encode())
-            create_image_artifact(
-                uri, f"frame-{picture.frame}-{task}", f"{link}: {escape(picture.description)}"
-            )
+            create(create_image_artifact, uri, f"frame-{picture.frame}", escape(picture.description))
+        if report.scores:  # the plot is drawn while the others are sent
+            uri = data_uri("image/png", plot_scores(report.scores))
+            create(create_image_artifact, uri, "scores", "scores")
+        for each in created:
+            each.result()
 
 
 def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Drawing]:
