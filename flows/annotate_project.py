@@ -18,7 +18,7 @@ from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import completed_jobs, load_function_key, run_key, task_tag
+from prefect_cvat.flows.flow_run_tags import completed_jobs, key_tag, load_function_key, run_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
 from prefect_cvat.function_block import CvatFunction
@@ -104,10 +104,11 @@ def annotate_project(
     version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
     options = Options.of_form(chosen, existing_annotations, execution, review)
 
-    def key_of(found: FoundTask) -> str:
+    def tag_of(found: FoundTask) -> str:
         info = found.plan.info
         media = info.meta.chunks_updated_date
-        return run_key(credentials.url, info.task.id, media, version, "annotate", options)
+        key = run_key(credentials.url, info.task.id, media, version, "annotate", options)
+        return key_tag(chosen.function, key)
 
     logger = get_run_logger()
     try:
@@ -118,7 +119,7 @@ def annotate_project(
             found = find_tasks(
                 client, tasks, project_id, all_tasks=all_tasks, on_skipped=report.left_out.append
             )
-            planned = _planned_runs(client.url, found, fan_out.shard_frames, key_of, report, tasks)
+            planned = _planned_runs(client.url, found, fan_out.shard_frames, tag_of, report, tasks)
             if fan_out.deployment is None:
                 finished = _run_here(planned, shared)
             else:
@@ -147,18 +148,18 @@ def _planned_runs(
     url: str,
     found: Iterable[FoundTask],
     shard_frames: int | None,
-    key_of: Callable[[FoundTask], str],
+    tag_of: Callable[[FoundTask], str],
     report: ProjectReport,
     selection: TaskSelection,
 ) -> Iterator[PlannedRun]:
     """The runs on the tasks found; tasks that completed runs have annotated are added to the report."""
     with get_client(sync_client=True) as prefect:
         for task in found:
-            key, tag = key_of(task), task_tag(url, task.task.id)
+            tag = tag_of(task)
             all_jobs = [job.id for job in task.plan.jobs]
             wanted = all_jobs if task.jobs is None else list(task.jobs)
             if selection.without_finished_run:
-                done = completed_jobs(prefect, tag, key, wanted)
+                done = completed_jobs(prefect, tag, wanted)
                 wanted = [job for job in wanted if job not in done]
                 if done:
                     report.already_annotated.append(_name(task, sorted(done) if wanted else None))
@@ -167,9 +168,9 @@ def _planned_runs(
             for jobs in _split_jobs(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
                 yield PlannedRun(
                     name=_name(task, jobs),
-                    key=key,
+                    key_tag=tag,
                     jobs=jobs,
-                    tag=tag,
+                    tags=(task_tag(url, task.task.id),),
                     parameters={
                         "task_id": task.task.id,
                         "frames": FrameOptions(jobs=jobs),
@@ -196,6 +197,6 @@ def _name(found: FoundTask, jobs: Sequence[int] | None) -> str:
 def _run_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
     """Run one after the other in this process."""
     for run in planned:
-        with tags(run.tag):
+        with tags(run.key_tag, *run.tags):
             state: State[Any] = annotate_task(**shared, **run.parameters, return_state=True)
         yield FinishedRun(run.name, state)

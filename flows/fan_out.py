@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.exceptions import RunsFailedError
-from prefect_cvat.flows.flow_run_tags import last_run, set_key, shard_key
+from prefect_cvat.flows.flow_run_tags import last_run, shard_key
 
 __all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "run_all"]
 
@@ -71,16 +71,16 @@ class PlannedRun:
 
     Attributes:
         name: The task, and its jobs if they are selected, such as `task 42`.
-        key: The key of the run, see `run_key`.
+        key_tag: The tag of runs with its key.
         jobs: The jobs that it writes to; None for all.
-        tag: The tag of its task.
+        tags: Further tags.
         parameters: The parameters of this run alone.
     """
 
     name: str
-    key: str
+    key_tag: str
     jobs: tuple[int, ...] | None
-    tag: str
+    tags: tuple[str, ...]
     parameters: dict[str, Any]
 
 
@@ -164,8 +164,7 @@ def block_document_id(block: Block) -> str:
 def _start_or_join(
     prefect: SyncPrefectClient, run: PlannedRun, fan_out: FanOut, shared: Mapping[str, Any]
 ) -> FlowRun:
-    key = shard_key(run.key, run.jobs)
-    before = last_run(prefect, run.tag, key)
+    before = last_run(prefect, run.key_tag, run.jobs)
     # a run without a deployment was started from Python, and may be dead; if it is not, the slots of the task
     # make the new run wait for it
     is_on_a_worker = before is not None and before.deployment_id is not None
@@ -177,8 +176,8 @@ def _start_or_join(
         started = run_deployment(
             fan_out.deployment,
             parameters={**shared, **_as_json(run.parameters)},
-            tags=[run.tag],
-            idempotency_key=f"{key}-{before.id if before else 'first'}",
+            tags=[run.key_tag, *run.tags],
+            idempotency_key=f"{shard_key(run.key_tag, run.jobs)}-{before.id if before else 'first'}",
             timeout=0,
         )
     except PrefectHTTPStatusError as error:
@@ -191,9 +190,7 @@ def _start_or_join(
             f"there is no deployment {fan_out.deployment!r} to start runs from; deploy it"
             " (`prefect-cvat serve`, or `prefect deploy`), or leave fan_out.deployment empty"
         ) from None
-    flow_run = cast("FlowRun", started)  # not a coroutine, since this function is not async
-    set_key(run.key, run.jobs, flow_run.id)
-    return flow_run
+    return cast("FlowRun", started)  # not a coroutine, since this function is not async
 
 
 def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:

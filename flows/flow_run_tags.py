@@ -1,10 +1,8 @@
-"""The tags and labels of flow runs: tags for people, and labels by which runs find each other.
+"""The tags of flow runs: the task, the function, and the function with a key (`nanodet_detection@9f3c...`).
 
-The tags of a run are its task and its function. A label is a key of task, media, function and settings: two
-runs with the same key write the same annotations to the jobs that they have in common. So `annotate_project`
-finds the jobs that a completed run has annotated, and does not annotate them again.
-
-Prefect cannot search for labels, and does not show them. So runs are searched for by the tag of their task.
+The key is a digest of task, media, function and settings. Two runs with the same key write the same
+annotations to the jobs that they have in common. So `annotate_project` finds the jobs that a completed run
+has annotated, and does not annotate them again.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import json
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
-from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -25,12 +22,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import PrefectHTTPStatusError
-from prefect.runtime import flow_run
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.types import KeyValueLabels
+from prefect.context import FlowRunContext
 from pydantic_core import to_jsonable_python
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
@@ -48,18 +41,13 @@ __all__ = [
     "add_tags",
     "completed_jobs",
     "function_key",
+    "key_tag",
     "last_run",
     "load_function_key",
     "run_key",
-    "set_key",
     "shard_key",
     "task_tag",
 ]
-
-
-KEY_LABEL = "prefect-cvat.key"
-SHARD_LABEL = "prefect-cvat.jobs"
-"""The labels of a flow run: see `run_key` and `shard_key`."""
 
 
 def task_tag(url: str, task_id: int) -> str:
@@ -137,63 +125,53 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
     return _digest([server_identity(url), task_id, str(media), version, kind, settings])
 
 
-def shard_key(key: str, jobs: Collection[int] | None) -> str:
-    """The key of runs with a run key on the same jobs; None for all jobs."""
-    return f"{key}/{'all jobs' if jobs is None else _digest(sorted(jobs))}"
+def key_tag(function: str, key: str) -> str:
+    """The tag of runs with a key, see `run_key`: function and key, such as `nanodet_detection@9f3c...`."""
+    return f"{function}@{key}"
+
+
+def shard_key(tag: str, jobs: Collection[int] | None) -> str:
+    """A key of runs with a `key_tag` on the same jobs; None for all jobs."""
+    return f"{tag}/{'all jobs' if jobs is None else _digest(sorted(jobs))}"
 
 
 def add_tags(tags: Iterable[str]) -> None:
     """Add tags to the current flow run."""
-    before: list[str] = flow_run.tags
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    before = context.flow_run.tags
     if added := [tag for tag in tags if tag not in before]:
+        context.flow_run.tags = [*before, *added]  # as they are from now on
         with get_client(sync_client=True) as prefect:
-            prefect.update_flow_run(flow_run.id, tags=[*before, *added])
+            prefect.update_flow_run(context.flow_run.id, tags=context.flow_run.tags)
 
 
-def set_key(key: str, jobs: Collection[int] | None, run_id: UUID | None = None) -> None:
-    """Set the labels of a flow run: its run key, and the key of its jobs.
-
-    Args:
-        key: See `run_key`.
-        jobs: The jobs that the run writes to; None for all.
-        run_id: The flow run; None for the current one.
-    """
-    labels: KeyValueLabels = {KEY_LABEL: key, SHARD_LABEL: shard_key(key, jobs)}
-    # SQLite refuses this request (503) whenever another write comes in between; Prefect's client would wait
-    # for seconds before it tries again
-    attempts = Retrying(
-        retry=retry_if_exception(_is_busy),
-        wait=wait_random_exponential(multiplier=0.05, max=2),
-        stop=stop_after_delay(30),
-        reraise=True,
-    )
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as prefect:
-        attempts(prefect.update_flow_run_labels, run_id or UUID(str(flow_run.id)), labels)
-
-
-def _is_busy(error: BaseException) -> bool:
-    return isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 503
-
-
-def last_run(prefect: SyncPrefectClient, tag: str, key: str) -> FlowRun | None:
-    """The newest flow run on a task, given by its tag, with a `shard_key`."""
+def last_run(prefect: SyncPrefectClient, tag: str, jobs: Collection[int] | None) -> FlowRun | None:
+    """The newest flow run with a `key_tag` on the same jobs; None for all jobs."""
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
-    return next((run for run in _each_run(prefect, wanted) if run.labels.get(SHARD_LABEL) == key), None)
+    return next((run for run in _each_run(prefect, wanted) if _jobs_of(run) == _as_set(jobs)), None)
 
 
-def completed_jobs(prefect: SyncPrefectClient, tag: str, key: str, jobs: Collection[int]) -> set[int]:
-    """The jobs, of those given, that completed runs on their task with a run key have annotated."""
+def completed_jobs(prefect: SyncPrefectClient, tag: str, jobs: Collection[int]) -> set[int]:
+    """The jobs, of those given, that completed runs with a `key_tag` have annotated."""
     completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=completed)
     found: set[int] = set()
     for run in _each_run(prefect, wanted):
-        if run.labels.get(KEY_LABEL) != key:
-            continue
-        its_jobs = read_jobs((run.parameters.get("frames") or {}).get("jobs"))
+        its_jobs = _jobs_of(run)
         found.update(jobs if its_jobs is None else its_jobs)
         if found.issuperset(jobs):
             break
     return found.intersection(jobs)
+
+
+def _jobs_of(run: FlowRun) -> set[int] | None:
+    return _as_set(read_jobs((run.parameters.get("frames") or {}).get("jobs")))
+
+
+def _as_set(jobs: Collection[int] | None) -> set[int] | None:
+    return None if jobs is None else set(jobs)
 
 
 def _each_run(prefect: SyncPrefectClient, wanted: FlowRunFilter, page: int = 200) -> Iterator[FlowRun]:

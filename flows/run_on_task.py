@@ -16,7 +16,7 @@ from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import add_tags, function_key, run_key, set_key, task_tag
+from prefect_cvat.flows.flow_run_tags import add_tags, function_key, key_tag, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.messages.plurals import pluralize
@@ -80,15 +80,15 @@ def run_on_task(
             run.set_metadata(str(flow_run.id), function.function_parameters or {})
             version = function_key(function, loaded)
 
-            def set_its_key(plan: Plan) -> None:
-                """Label the flow run with its key early, as other runs look for runs of the same key."""
+            def add_key_tag(plan: Plan) -> None:
+                """Tag the flow run with its key early, as other runs look for runs of the same key."""
                 media = plan.info.meta.chunks_updated_date
                 key = run_key(client.url, task_id, media, version, kind, options)
-                set_key(key, options.selection.jobs)
+                add_tags([key_tag(function.function, key)])
 
             with _failure_reported(run, started):
                 report = run_pipeline(
-                    run, PrefectSubmitter(), ArtifactProgress(run.report, logger), on_planned=set_its_key
+                    run, PrefectSubmitter(), ArtifactProgress(run.report, logger), on_planned=add_key_tag
                 )
             pictures = [] if run.planned is None else draw_frames(client, run.planned.plan)
             publish_report(report, pictures=pictures)
