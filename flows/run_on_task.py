@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
@@ -119,9 +121,20 @@ def report_failure(report: RunReport, error: BaseException) -> None:
         reason = "" if is_cancelled else "its process was terminated, or another run has taken its slots"
     publish_report(report, outcome=outcome, error=reason)
     ending = "was cancelled" if outcome == "cancelled" else "failed"
-    get_run_logger().warning(
-        "the run %s after %s: %s", ending, pluralize(report.frames, "frame"), describe_remaining(report)
-    )
+    message = f"the run {ending} after {pluralize(report.frames, 'frame')}: {describe_remaining(report)}"
+    get_run_logger().warning("%s", message)
+    if outcome == "cancelled":
+        _end_as_cancelled(message)
+
+
+def _end_as_cancelled(message: str) -> None:
+    """Set the final state of the current flow run: whoever cancels it would do that seconds later."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as prefect:
+        answer = prefect.set_flow_run_state(context.flow_run.id, Cancelled(message=message))
+        context.flow_run.state = answer.state  # Prefect logs it at the end
 
 
 def _is_flow_run_cancelled() -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
+from logging import ERROR, INFO, LogRecord, getLevelName, getLogger
 from typing import Any
 
 from prefect import Task, task
@@ -61,6 +62,16 @@ def run_batch(stages: BatchStages) -> State[int]:
 def finish_upload(run: PlannedRun[Any]) -> None:
     """Verify every job, and remove duplicates and annotations that were replaced."""
     run.finish_upload()
+
+
+def _is_worth_showing(record: LogRecord) -> bool:
+    """Log the end of a batch of a run that was stopped as information; Prefect logs it as an error."""
+    if record.levelno == ERROR and record.getMessage().startswith("Finished in state Cancelled("):
+        record.levelno, record.levelname = INFO, getLevelName(INFO)
+    return True
+
+
+getLogger("prefect.task_runs").addFilter(_is_worth_showing)
 
 
 class BatchStages:
@@ -131,11 +142,11 @@ class BatchStages:
             return ()
         ended = self._before._ended[stage]
         while True:
-            self._run.context.pause()
-            try:
-                result = ended.result(SECONDS_BETWEEN_CHECKS)
-            except NotYetError:
-                continue
+            with self._run.context.working_on(self._batch):  # raises if the run was stopped
+                try:
+                    result = ended.result(SECONDS_BETWEEN_CHECKS)
+                except NotYetError:
+                    continue
             return (result,) if stage in self._run.in_order else ()
 
 

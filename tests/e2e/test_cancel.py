@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 from prefect.deployments import run_deployment
 from prefect.states import Cancelling
 
@@ -36,6 +41,11 @@ def start_run(task_id):
     return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
 
 
+def task_runs_of(prefect, run_id):
+    filters = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    return prefect.read_task_runs(flow_run_filter=filters, limit=200)
+
+
 def frames_with_boxes(client, task_id):
     return sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes)
 
@@ -46,17 +56,20 @@ def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, 
     wait_for(lambda: frames_with_boxes(client, task_id), 120, "the first annotations", served)
 
     with get_client(sync_client=True) as prefect:
+        cancelled_at = time.monotonic()
         prefect.set_flow_run_state(run_id, Cancelling())  # as the button in Prefect's UI does
         at_that_time = len(frames_with_boxes(client, task_id))
         state = wait_for(
             lambda: (found := prefect.read_flow_run(run_id).state).is_final() and found, 40, "the end", served
         )
+        assert time.monotonic() - cancelled_at < 5
         assert state.is_cancelled(), served.text()
         artifacts = prefect.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
         )
+        states = {run.name: run.state_name for run in task_runs_of(prefect, run_id)}
     left = frames_with_boxes(client, task_id)
-    time.sleep(3)
+    time.sleep(4)
     assert frames_with_boxes(client, task_id) == left, "something went on writing"
     # the batch that was detected, and one that was being uploaded. Each is there as a whole; which of
     # those in flight is uploaded first is up to Prefect's threads.
@@ -67,6 +80,16 @@ def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, 
     assert "**Cancelled**" in report
     assert f"{len(left)} annotations" in report
     assert f"{len(left)} annotations of this run are in task {task_id}" in served.text()
+
+    # it looks like cancelling
+    assert f"{len(left)} annotations of this run are in task {task_id}" in state.message
+    assert set(states.values()) == {"Completed", "Cancelled"}, states
+    log = served.text()
+    assert "Traceback" not in log, log
+    assert "ERROR" not in log, log
+    assert "Finished in state Running" not in log, log
+    with get_client(sync_client=True) as prefect:  # the runner has not replaced the message since
+        assert prefect.read_flow_run(run_id).state.message == state.message
 
     run_id = start_run(task_id)
     with get_client(sync_client=True) as prefect:

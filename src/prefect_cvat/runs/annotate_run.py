@@ -207,7 +207,10 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
             images = self.detector.feed(open_frames(chunks, frames, source=source))
         images.following = lambda: self._prepare(batch.index + 1)
         with closing(images):
-            found = list(self.detector.detect_fed(images))
+            found = []
+            for detections in self.detector.detect_fed(images):
+                self.context.pause()  # a run that is stopped does not wait for the rest of the batch
+                found.append(detections)
         if self._cached is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
                 self._cached.put(chunk, list(of_part))
