@@ -1,6 +1,6 @@
 """The deployments of the flows, and what starts their runs.
 
-- `prefect_yaml`: the four deployments, read from `prefect.yaml`.
+- `prefect_yaml`: the deployments, read from `prefect.yaml`.
 - `serve_deployments`: `prefect-cvat serve`, a process that creates them and executes their runs.
 - `set_up_server`: `prefect-cvat setup`, which creates blocks, limits, the work pool, automations and webhook.
 - `nightly_schedule`: the schedule of `annotate project`.

@@ -1,4 +1,4 @@
-"""Makes the four deployments that `prefect.yaml`, beside this module, defines.
+"""Makes the deployments that `prefect.yaml`, beside this module, defines.
 
 `prefect deploy` reads that file for a work pool; this module reads it for `prefect-cvat serve`.
 """
@@ -32,6 +32,9 @@ __all__ = [
 
 PREFECT_YAML = Path(__file__).with_name("prefect.yaml")
 """The file that defines the deployments."""
+
+FIND_NEW_TASKS = "find new tasks/find-new-tasks"
+"""The full name of the deployment that finds new tasks."""
 
 ANNOTATE_PROJECT = "annotate project/annotate-project"
 """The full name of the deployment that annotates a project."""
@@ -86,12 +89,13 @@ def make_deployments(
     default_function: DefaultFunction | None = None,
     scope: Scope | None = None,
 ) -> list[RunnerDeployment]:
-    """Make the four deployments, without a work pool. Applying them does not change their schedules.
+    """Make the deployments, without a work pool. Applying them does not change their schedules.
 
     Args:
         credentials: The name of the block with the credentials for CVAT.
         default_function: The function of the deployments.
-        scope: The default project of `annotate project`, or all tasks; None for no default.
+        scope: The default project of `annotate project` and `find new tasks`, or all tasks; None for no
+            default.
     """
     definitions = yaml.safe_load(PREFECT_YAML.read_text(encoding="utf-8"))["deployments"]
     return [
@@ -107,12 +111,13 @@ def _make_deployment(
     parameters = {**definition["parameters"], "credentials": credentials_reference(credentials)}
     if "function" in parameters:
         parameters |= default_function.parameters()
-    if f"{flow.name}/{definition['name']}" == ANNOTATE_PROJECT:
+    if f"{flow.name}/{definition['name']}" in (ANNOTATE_PROJECT, FIND_NEW_TASKS):
         parameters |= scope.parameters()
     deployment = RunnerDeployment.from_flow(
         flow,
         definition["name"],
         description=definition["description"],
+        version=definition["version"],
         tags=definition["tags"],
         parameters=parameters,
         concurrency_limit=ConcurrencyLimitConfig(**definition["concurrency_limit"]),

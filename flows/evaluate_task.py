@@ -31,6 +31,7 @@ from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
 from prefect_cvat.tasks.prefect_limits import server_slot
+from prefect_cvat.tasks.stages import PrefectSubmitter
 from prefect_cvat.tasks.wait_for_device import loaded_function
 
 __all__ = ["evaluate_task"]
@@ -121,6 +122,7 @@ def evaluate_task(
                 iou_threshold=evaluation.iou_threshold,
                 score_threshold=evaluation.score_threshold,
                 progress=ArtifactProgress(started, logger),
+                submitter=PrefectSubmitter(),
             )
         worst = fetch_worst_frames(client, done, rank_worst_frames(done, MAX_FRAMES), options.quality)
     _publish(done, worst)

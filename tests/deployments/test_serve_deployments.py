@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -23,7 +24,7 @@ from prefect_cvat.deployments.prefect_yaml import (
     make_deployments,
 )
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.serve_deployments import OUTAGE_SETTINGS, serve_deployments
+from prefect_cvat.deployments.serve_deployments import LOG_INTERVAL, OUTAGE_SETTINGS, serve_deployments
 from prefect_cvat.deployments.set_up_server import set_up
 from prefect_cvat.exceptions import FunctionLoadError, TransportError
 from prefect_cvat.flows.annotate_task import annotate_task
@@ -37,8 +38,13 @@ NAMES = {
     ANNOTATE_TASK,
     "annotate project/annotate-project",
     "evaluate task/evaluate-task",
+    "find new tasks/find-new-tasks",
+    "refine task/refine-task",
+    "undo run/undo-run",
     "track task/track-task",
 }
+
+WITH_LABELS = {"annotate task", "annotate project", "evaluate task", "track task"}
 
 PROJECT = Scope(project_id=7)
 
@@ -136,7 +142,7 @@ def switch_off():
             )
 
 
-def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
+def test_prefect_deploy_and_serve_make_the_same_deployments(work_pool):
     delete_deployments()
     deploy(PREFECT_YAML, "--all")
     by_deploy = deployed()
@@ -155,23 +161,28 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
         ANNOTATE_TASK: (16, "ENQUEUE"),
         "annotate project/annotate-project": (1, "CANCEL_NEW"),
         "evaluate task/evaluate-task": (4, "ENQUEUE"),
+        "find new tasks/find-new-tasks": (1, "CANCEL_NEW"),
+        "refine task/refine-task": (4, "ENQUEUE"),
         "track task/track-task": (4, "ENQUEUE"),
+        "undo run/undo-run": (4, "ENQUEUE"),
     }
     for name, deployment in by_deploy.items():
+        drop_labels = {"labels": {"allow_unmatched_labels": True}}
         default_function = {"function": "nanodet_detection"}
         assert deployment["parameters"] == {
             "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}},
-            "labels": {"allow_unmatched_labels": True},
+            **(drop_labels if name.split("/")[0] in WITH_LABELS else {}),
             **(default_function if name.startswith("annotate") else {}),
         }
         assert deployment["tags"] == ["prefect-cvat"]
         assert deployment["description"]
+        assert deployment["version"] == version("prefect-cvat")
     assert by_deploy[ANNOTATE_PROJECT]["schedules"] == []
     assert (in_pool.work_pool_name, in_pool.pull_steps) == ("cvat", [])
     assert (left_pool.work_pool_name, left_pool.job_variables) == (None, {})
     outage = {setting.name: value for setting, value in OUTAGE_SETTINGS.items()}
     heartbeat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
-    assert in_pool.job_variables["env"] == heartbeat | outage
+    assert in_pool.job_variables["env"] == heartbeat | outage | dict([LOG_INTERVAL])
 
 
 def uncommented(text):
@@ -300,7 +311,7 @@ def test_form_shows_block_referenced_by_id(work_pool):
     deploy(PREFECT_YAML, "--all")
     assert "block_document_slug" in read(ANNOTATE_TASK).parameters["credentials"]["$ref"]
     done = [line for line in set_up(None) if line.startswith("deployment")]
-    assert len(done) == 4
+    assert len(done) == len(NAMES)
     assert read(ANNOTATE_TASK).parameters == {
         "credentials": {"$ref": {"block_document_id": str(CvatCredentials.load("main")._block_document_id)}},
         "function": "nanodet_detection",

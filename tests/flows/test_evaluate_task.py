@@ -17,6 +17,7 @@ from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from task_runs import stages_of
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -76,6 +77,7 @@ def test_evaluates_function_and_publishes_artifacts(credentials, client, correct
     assert run.name == f"evaluate task {corrected_task} with nanodet_detection"
     assert run.state_name == "Completed"
     assert "nanodet_detection" in run.state.message
+    assert stages_of(run) >= {"plan task", "batch 0", "finish upload"}
     found = artifacts_of(run)
     task = f"task-{corrected_task}"
     assert f"| person | {person.ap:.3f} |" in found[f"evaluation-{task}"].data

@@ -9,6 +9,7 @@ import skimage.data
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.flows.refine_task import refine_task
 from prefect_cvat.options.refine_options import RefineOptions
+from task_runs import stages_of
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -41,6 +42,8 @@ def test_boxes_become_polygons(credentials, client):
     with get_client(sync_client=True) as prefect:
         [run] = prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
     assert run.name == f"refine task {task_id} with grabcut_interaction"
+    assert run.state.message == "1 added on 1 frame, 1 removed"
+    assert stages_of(run) == {"plan task", "batch 0", "finish upload"}
     assert run.state_name == "Completed"
 
 

@@ -3,10 +3,12 @@
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ParameterTypeError
 
 from prefect_cvat import undo_run
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.flows.undo_run import undo_run as undo_run_flow
 from prefect_cvat.records.record_reader import read_run
 
 pytestmark = [
@@ -36,6 +38,27 @@ def test_undoes_flow_run_by_id(credentials, client, make_task):
     assert (report.provenance.function, report.provenance.function_parameters) == (FUNCTION, {})
     assert undo_run(client, report.run).removed == report.added == 3
     assert not client.task_annotations(task_id).shapes
+
+
+def test_flow_undoes_a_run_given_by_the_beginning_of_its_id(credentials, client, make_task):
+    task_id = make_task(3)
+    report = annotate_task(task_id, credentials, function=FUNCTION)
+
+    counted = undo_run_flow(report.run[:8], credentials, dry_run=True)
+    assert (counted.removed, len(client.task_annotations(task_id).shapes)) == (3, 3)
+
+    done = undo_run_flow(report.run[:8], credentials)
+    assert (done.task_id, done.removed) == (task_id, 3)
+    assert not client.task_annotations(task_id).shapes
+    with get_client(sync_client=True) as prefect:
+        run = prefect.read_flow_run(last_flow_run())
+    assert run.name == f"undo run {report.run[:8]}"
+    assert run.state.message == "3 removed, 0 changed since and kept, 0 gone already"
+
+
+def test_flow_takes_no_path_of_a_file(credentials, tmp_path):
+    with pytest.raises(ParameterTypeError, match="run"):
+        undo_run_flow(str(tmp_path / "report.json"), credentials)
 
 
 def test_undoes_all_shards_of_a_run(credentials, client, make_task, tmp_path, monkeypatch):

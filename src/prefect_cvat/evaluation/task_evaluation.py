@@ -24,6 +24,7 @@ from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import TaskInfo, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
+from prefect_cvat.runs.execution.pipeline import Submitter
 from prefect_cvat.runs.execution.progress_bar import Progress
 
 __all__ = ["TaskEvaluation", "evaluate_task"]
@@ -84,6 +85,7 @@ def evaluate_task(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
     progress: Progress | None = None,
+    submitter: Submitter | None = None,
 ) -> TaskEvaluation:
     """Evaluate a function, or the automatic annotations of a task, on manual annotations.
 
@@ -119,6 +121,7 @@ def evaluate_task(
         iou_threshold: Minimum IoU (or OKS) of a match; average precision has its own thresholds.
         score_threshold: Minimum score; average precision and curves use all scores.
         progress: Receives the progress.
+        submitter: Runs the stages of the function's run; None for threads of this process.
 
     Raises:
         NothingToEvaluateError: There are no annotations to evaluate, or no ground truth.
@@ -149,7 +152,14 @@ def evaluate_task(
         read_run_annotations(client, info, evaluated_frames)
         if function is None
         else detect_on_frames(
-            client, info, evaluated_frames, function, options, function_name=function_name, progress=progress
+            client,
+            info,
+            evaluated_frames,
+            function,
+            options,
+            function_name=function_name,
+            progress=progress,
+            submitter=submitter,
         )
     )
     _check_labels(info, ground_truth, predictions)

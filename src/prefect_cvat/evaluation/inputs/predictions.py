@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
-from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.pipeline import Submitter, ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 
@@ -60,6 +60,7 @@ def detect_on_frames(
     *,
     function_name: str | None = None,
     progress: Progress | None = None,
+    submitter: Submitter | None = None,
 ) -> Predictions:
     """Run a function on frames of a task as `annotate_task` does, but upload nothing.
 
@@ -70,8 +71,8 @@ def detect_on_frames(
         PrefectCvatError: Something else failed.
     """
     run = _PredictionRun(client, info, frames, function, options, function_name=function_name)
-    with ThreadSubmitter() as threads:
-        report = run_pipeline(run, threads, progress)
+    with ThreadSubmitter() if submitter is None else nullcontext(submitter) as runs_stages:
+        report = run_pipeline(run, runs_stages, progress)
     failed = {
         **dict.fromkeys(run.failed_frames, "failed; only the first errors are recorded"),
         **report.frame_errors,
