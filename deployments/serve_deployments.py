@@ -22,7 +22,9 @@ from prefect_cvat.deployments.prefect_yaml import ANNOTATE_PROJECT, DefaultFunct
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.metrics import serve_metrics
 from prefect_cvat.planning.task_search import check_project_is_visible
+from prefect_cvat.settings import Settings
 
 __all__ = ["serve_deployments"]
 
@@ -94,6 +96,8 @@ def serve_deployments(
             echo(line)
         for line in set_up_automations(credentials, stored, scope):
             echo(line)
+        if serve_metrics():
+            echo(f"metrics at port {Settings().metrics_port}")
         os.environ.setdefault(*LOG_INTERVAL)  # runs inherit it
         with temporary_settings(set_defaults=OUTAGE_SETTINGS):
             serve(

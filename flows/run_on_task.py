@@ -22,6 +22,7 @@ from prefect_cvat.flows.flow_run_tags import add_tags, function_key, key_tag, ru
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.metrics import add_counts
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.planning.plan import Plan
@@ -96,6 +97,7 @@ def run_on_task(
             publish_report(report, pictures=pictures)
     for line in report.lines():
         logger.info(line)
+    add_counts({("prefect_cvat_runs", "completed"): 1})
     return completed(report, report.headline)
 
 
@@ -119,6 +121,7 @@ def report_failure(report: RunReport, error: BaseException) -> None:
         is_cancelled = _is_flow_run_cancelled()
         outcome = "cancelled" if is_cancelled else "failed"
         reason = "" if is_cancelled else "its process was terminated, or another run has taken its slots"
+    add_counts({("prefect_cvat_runs", outcome): 1})
     publish_report(report, outcome=outcome, error=reason)
     ending = "was cancelled" if outcome == "cancelled" else "failed"
     message = f"the run {ending} after {pluralize(report.frames, 'frame')}: {describe_remaining(report)}"

@@ -29,6 +29,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_cvat.http.server_url import server_slug
+from prefect_cvat.metrics import add_counts
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
@@ -48,9 +49,10 @@ __all__ = [
 DEFAULT_RUNS_PER_SERVER = 4
 """The default number of runs that use one CVAT server at a time."""
 
+SERVER_LIMITS = "prefect-cvat-server-"
 TASK_LIMITS = "prefect-cvat-task-"
 JOB_LIMITS = "prefect-cvat-job-"
-"""The prefixes of the names of limits of tasks and of jobs."""
+"""The prefixes of the names of limits of servers, of tasks and of jobs."""
 
 LEASE_SECONDS = 120
 """After this time the slots of a killed process are free again. Prefect renews a lease after three quarters
@@ -70,7 +72,7 @@ SECONDS_BETWEEN_WARNINGS = 60.0
 
 def server_limit(url: str) -> str:
     """The name of the limit on runs that use a CVAT server."""
-    return f"prefect-cvat-server-{server_slug(url)}"
+    return f"{SERVER_LIMITS}{server_slug(url)}"
 
 
 def task_limit(url: str, task_id: int) -> str:
@@ -260,6 +262,8 @@ def wait_for_slots(
             )
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of waiting runs)
         delay = min(2 * delay, POLL_SECONDS)
+    kind = "server" if names[0].startswith(SERVER_LIMITS) else "task"
+    add_counts({("prefect_cvat_slot_wait_seconds", kind): time.monotonic() - started})
 
 
 def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool | None:

@@ -22,6 +22,7 @@ from prefect.states import Cancelled, Completed
 from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.metrics import add_counts
 from prefect_cvat.planning.plan import Batch
 from prefect_cvat.runs.execution.pipeline import STAGES
 from prefect_cvat.runs.execution.planned_run import PlannedRun
@@ -54,6 +55,10 @@ def run_batch(stages: BatchStages) -> State[int]:
         frames = stages.run()
     except RunStoppedError as error:
         return Cancelled(message=shorten(str(error)))
+    except Exception as error:
+        add_counts({("prefect_cvat_errors", type(error).__name__): 1})
+        raise
+    add_counts(stages.counts())
     return Completed(name=stages.state_name, message=stages.describe(), data=frames)
 
 
@@ -135,6 +140,14 @@ class BatchStages:
         seconds = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self._seconds.items())
         known = f", {self._known} of them detected in an earlier run" if self._known else ""
         return f"{pluralize(len(self._batch.frames), 'frame')}{known}: {seconds}"
+
+    def counts(self) -> dict[tuple[str, str], float]:
+        """What the batch adds to the counters of this machine."""
+        return {
+            ("prefect_cvat_frames", "cached"): self._known,
+            ("prefect_cvat_frames", "new"): len(self._batch.frames) - self._known,
+            **{("prefect_cvat_stage_seconds", name): seconds for name, seconds in self._seconds.items()},
+        }
 
     def _result_before(self, stage: str) -> tuple[Any, ...]:
         """Wait for a stage of the batch before; its result, if the stage takes that."""

@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self, cast
@@ -27,6 +27,7 @@ from prefect_cvat.deployments.webhooks.event_relay import CVAT_TIMEOUTS, EventRe
 from prefect_cvat.deployments.webhooks.webhook_store import MAX_PENDING, Deliveries
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.inference.detection_cache import cache_folder
+from prefect_cvat.metrics import serve_metrics
 from prefect_cvat.settings import Settings
 
 __all__ = ["WebhookReceiver", "serve_webhooks"]
@@ -98,6 +99,11 @@ class WebhookReceiver:
         """The base URL, once the receiver is started."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
+
+    @property
+    def waiting(self) -> tuple[str, Callable[[], float]]:
+        """The gauge of the webhooks whose events wait for the Prefect server."""
+        return "Webhooks whose events wait for the Prefect server.", self._deliveries.count_pending
 
     def start(self) -> None:
         """Start to receive.
@@ -215,6 +221,7 @@ def serve_webhooks(receiver: WebhookReceiver) -> None:
     previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with receiver:
+            serve_metrics({"prefect_cvat_webhooks_waiting": receiver.waiting})
             print(f"ready {receiver.url}", flush=True)
             receiver.ended.wait()
     finally:

@@ -18,6 +18,7 @@ LIBRARIES = {
     "openvino": "openvino",
     "prefect_dask": "dask",
     "prefect_ray": "ray",
+    "prometheus_client": "metrics",
     "safetensors": "pytorch",
     "supervision": "export",
     "torch": "pytorch",

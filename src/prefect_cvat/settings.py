@@ -124,6 +124,19 @@ class Settings(BaseSettings):
         ),
     )
 
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description=(
+            "The port at which `prefect-cvat serve`, `prefect-cvat webhooks` and `python -m"
+            " prefect_cvat.metrics` answer Prometheus. If set, runs count frames, seconds and errors."
+        ),
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="The address at which metrics are served; `0.0.0.0` for all."
+    )
+
     @field_validator("cache_dir", "runs_dir")
     @classmethod
     def _resolve(cls, folder: Path) -> Path:
