@@ -48,6 +48,10 @@ class Settings(BaseSettings):
             " each machine records its shards, and that of the flow run the issues."
         ),
     )
+    profiles_file: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_config_dir("prefect-cvat")) / "profiles.toml",
+        description="The file of the servers and logins that `--profile` of the command line names.",
+    )
     late_commit_seconds: float = Field(
         default=65.0,
         ge=0,
@@ -137,10 +141,10 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address at which metrics are served; `0.0.0.0` for all."
     )
 
-    @field_validator("cache_dir", "runs_dir")
+    @field_validator("cache_dir", "runs_dir", "profiles_file")
     @classmethod
-    def _resolve(cls, folder: Path) -> Path:
-        return _STARTED_IN / folder
+    def _resolve(cls, path: Path) -> Path:
+        return _STARTED_IN / path
 
     @field_validator("function_modules", mode="before")
     @classmethod

@@ -89,7 +89,7 @@ def no_credentials(given):
     done = CliRunner().invoke(app, arguments, env={"CVAT_ACCESS_TOKEN": None})
     assert done.exit_code == 2
     text = re.sub(r"[│╭╮╰╯─\s]+", " ", done.output)
-    raise ValueError(re.search(r"no credentials.*CVAT_ACCESS_TOKEN", text)[0])
+    raise ValueError(re.search(r"no credentials.*--profile", text)[0])
 
 
 @cause

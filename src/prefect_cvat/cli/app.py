@@ -98,15 +98,49 @@ def _print_version(context: click.Context, _: click.Parameter, is_wanted: bool) 
 
 
 @click.group(cls=_Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--server-host", default="localhost", show_default=True, help="Address of the CVAT server.")
-@click.option("--server-port", type=int, help="Port, if it is not in the address; 443 or 80 by default.")
+@click.option(
+    "--server-host",
+    envvar="CVAT_SERVER_HOST",
+    show_envvar=True,
+    help="Address of the CVAT server; by default localhost.",
+)
+@click.option(
+    "--server-port",
+    type=int,
+    envvar="CVAT_SERVER_PORT",
+    show_envvar=True,
+    help="Port, if it is not in the address; 443 or 80 by default.",
+)
 @click.option(
     "--auth",
     metavar="USER[:PASS]",
-    help="User and password. Without a password, PASS is used, or you are asked.",
+    envvar="CVAT_AUTH",
+    show_envvar=True,
+    help="User and password. Without a password, PASS or the keyring is used, or you are asked.",
 )
 @click.option("--access-token", envvar="CVAT_ACCESS_TOKEN", show_envvar=True, help="A personal access token.")
-@click.option("--organization", "--org", metavar="SLUG", help="Organization to work in.")
+@click.option(
+    "--organization",
+    "--org",
+    metavar="SLUG",
+    envvar="CVAT_ORGANIZATION",
+    show_envvar=True,
+    help="Organization to work in.",
+)
+@click.option(
+    "--profile",
+    metavar="NAME",
+    envvar="CVAT_PROFILE",
+    show_envvar=True,
+    help="Server and login of this name in profiles.toml; by default the one named default, if there is one.",
+)
+@click.option(
+    "--ca-bundle",
+    metavar="FILE",
+    envvar="CVAT_CA_BUNDLE",
+    show_envvar=True,
+    help="File of CA certificates to verify the server with.",
+)
 @click.option("--insecure", is_flag=True, help="Do not verify TLS certificates.")
 @click.option(
     "--version",
@@ -119,18 +153,22 @@ def _print_version(context: click.Context, _: click.Parameter, is_wanted: bool) 
 @click.pass_context
 def app(
     context: click.Context,
-    server_host: str,
+    server_host: str | None,
     server_port: int | None,
     auth: str | None,
     access_token: str | None,
     organization: str | None,
+    profile: str | None,
+    ca_bundle: str | None,
     insecure: bool,
 ) -> None:
     """Auto-annotation of CVAT tasks with machine-learning models."""
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s: %(message)s"
     )
-    context.obj = Server(server_host, server_port, auth, access_token, organization, insecure)
+    context.obj = Server(
+        server_host, server_port, auth, access_token, organization, insecure, ca_bundle, profile
+    )
 
 
 app.params.append(debug_option())

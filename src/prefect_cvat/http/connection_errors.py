@@ -35,8 +35,8 @@ def transport_error(error: requests.RequestException, method: str, url: str, pat
         case requests.exceptions.SSLError():
             return TlsError(
                 f"{where}: the server's TLS certificate could not be verified ({_innermost(error)});"
-                " set REQUESTS_CA_BUNDLE to the path of the CA bundle, or pass"
-                f" {argument('verify', False)} if you trust the network"
+                " name the CA bundle of its authority (--ca-bundle on the command line, verify in Python), or"
+                f" pass {argument('verify', False)} if you trust the network"
             )
         case requests.Timeout() | requests.ConnectionError(args=(ReadTimeoutError(), *_)):
             return RequestTimeoutError(f"{where}: no answer in time ({_innermost(error)})", was_sent=was_sent)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from prefect_cvat.cli.command import command, is_given
 from prefect_cvat.cli.console import stdout
@@ -88,18 +88,11 @@ def setup(options: _Setup) -> None:
 def _given_credentials() -> CvatCredentials | None:
     """The login of the options before the subcommand, or None.
 
-    A token in the environment is used only with a given server: it is not sent to the default address.
+    Of the environment and of the profile `default` nothing is stored unless the command line names a server.
     """
     from prefect_cvat.credentials import CvatCredentials
 
-    server = given_server()
-    login: dict[str, Any] = {}
-    if (user_and_password := server.login()) is not None:
-        login = {"username": user_and_password[0], "password": SecretStr(user_and_password[1])}
-    elif server.access_token is not None and is_given("server_host", "access_token"):
-        login = {"access_token": SecretStr(server.access_token)}
-    else:
+    if not is_given("server_host", "auth", "access_token", "profile"):
         return None
-    return CvatCredentials(
-        url=server.url, organization=server.organization, verify_tls=not server.insecure, **login
-    )
+    login = given_server().login()
+    return None if login is None else CvatCredentials(**dict(login))
