@@ -29,7 +29,8 @@ from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.task_search import FoundTask, TaskSelection, check_scope, find_tasks
+from prefect_cvat.options.task_selection_options import TaskSelection
+from prefect_cvat.planning.task_search import FoundTask, check_scope, find_tasks
 from prefect_cvat.runs.shards import make_shards
 from prefect_cvat.tasks.wait_for_task import remove_unused_limits
 

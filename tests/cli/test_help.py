@@ -28,6 +28,7 @@ def test_help_shows_the_options_of_annotate_in_groups():
     assert done.returncode == 0, done.stderr
     headings = [line[:-1] for line in done.stdout.splitlines() if line.endswith(":") and line[0] != " "]
     assert headings == [
+        "Tasks",
         "Function",
         "Labels",
         "Annotations that are written",

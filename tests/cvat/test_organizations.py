@@ -23,8 +23,9 @@ from prefect_cvat.exceptions import (
     PrefectCvatError,
 )
 from prefect_cvat.export import export_task
+from prefect_cvat.options.task_selection_options import TaskSelection
 from prefect_cvat.planning.plan import read_task
-from prefect_cvat.planning.task_search import TaskSelection, find_tasks
+from prefect_cvat.planning.task_search import find_tasks
 from scripted_server import Answer, scripted_server
 
 SLUGS = (f"lab{number}" for number in itertools.count())

@@ -22,7 +22,7 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.flows.flow_run_tags import task_tag
 from prefect_cvat.options.execution_options import ExecutionSettings
-from prefect_cvat.planning.task_search import TaskSelection
+from prefect_cvat.options.task_selection_options import TaskSelection
 
 FRAMES = 120
 JOB_FRAMES = 10

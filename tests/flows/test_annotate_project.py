@@ -10,8 +10,8 @@ from prefect_cvat.exceptions import NotFoundError, RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.task_selection_options import TaskSelection
 from prefect_cvat.planning import task_search
-from prefect_cvat.planning.task_search import TaskSelection
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

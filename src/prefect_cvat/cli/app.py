@@ -19,7 +19,8 @@ from prefect_cvat.termination import Terminated, exit_cleanly_on_sigterm
 __all__ = ["COMMANDS", "app", "run"]
 
 COMMANDS = {
-    "annotate": "Annotate a task.",
+    "annotate": "Annotate tasks: those with the given ids, or those of a project that are selected.",
+    "tasks": "List tasks, and show what a run on them would do.",
     "track": "Create tracks from the detections of a function, or from shapes that somebody has drawn.",
     "refine": "Turn rectangles and points of a task into masks or polygons.",
     "undo": "Delete what a run has added, except what somebody has changed since.",

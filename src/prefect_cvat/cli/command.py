@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,7 +21,17 @@ from prefect_cvat.messages.argument_names import arguments_as_options
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["TASK_ID", "Command", "Only", "TaskId", "Without", "command", "command_group", "is_given"]
+__all__ = [
+    "TASK_ID",
+    "Command",
+    "Only",
+    "TaskId",
+    "TaskIds",
+    "Without",
+    "command",
+    "command_group",
+    "is_given",
+]
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -33,6 +44,11 @@ TASK_ID = click.IntRange(1, 2**31 - 1)
 
 TaskId = Annotated[int, click.Argument(["task_id"], type=TASK_ID)]
 """The task that a command is about."""
+
+TaskIds = Annotated[
+    tuple[int, ...], click.Argument(["task_ids"], type=TASK_ID, nargs=-1, metavar="[TASK_ID]...")
+]
+"""The tasks that a command is about, if it takes several."""
 
 
 class Without(frozenset[str]):
@@ -131,7 +147,7 @@ def _plain_type(annotation: type, notes: Collection[Any]) -> click.ParamType[Any
         return click.BOOL
     if issubclass(annotation, Path):
         return click.Path(path_type=Path)
-    if annotation is str:
+    if annotation in (str, datetime):  # the model reads the time
         return click.STRING
     bounds = [bound for note in notes for bound in (note.metadata if isinstance(note, FieldInfo) else [note])]
     low: Any = next((each.ge for each in bounds if isinstance(each, annotated_types.Ge)), None)

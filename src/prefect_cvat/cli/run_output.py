@@ -18,11 +18,12 @@ from prefect_cvat.runs.dry_run import dry_run
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.reports.dry_run_report import DryRun
 from prefect_cvat.runs.reports.failed_run import describe_remaining, undo_command
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.termination import Terminated
 
-__all__ = ["execute", "progress_bar"]
+__all__ = ["execute", "execute_run", "progress_bar", "report_lines"]
 
 
 def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -> None:
@@ -38,41 +39,52 @@ def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -
         KeyboardInterrupt: It was interrupted; notes say what is on the server, and how to continue.
         PrefectCvatError: The run failed; notes say what it has written to the server, if anything.
     """
-    if output.dry_run:
-        would = dry_run(run)
-        try:
-            print_lines(would.lines(), would, output.as_json)
-        finally:
-            if output.report is not None:
-                write_text(output.report, would.model_dump_json(indent=2))
-        return
-    run.set_metadata(function_parameters=dict(parameters))
     try:
-        with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
-            report = run_pipeline(run, threads, progress)
+        report = execute_run(run, parameters, is_dry=output.dry_run)
     except IncompleteRunError as error:
         _print_report(error.report, output.report, output.as_json)
-        raise
-    except BaseException as error:
-        _note_remaining(run, error)
         raise
     _print_report(report, output.report, output.as_json)
 
 
-def _print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
+def execute_run(run: Run, parameters: Mapping[str, str], *, is_dry: bool) -> RunReport | DryRun:
+    """Execute a run, or its dry run, in this process, and show its progress.
+
+    Raises:
+        IncompleteRunError: Annotations are missing or duplicated on the server.
+        KeyboardInterrupt: It was interrupted; notes say what is on the server, and how to continue.
+        PrefectCvatError: The run failed; notes say what it has written to the server, if anything.
+    """
+    if is_dry:
+        return dry_run(run)
+    run.set_metadata(function_parameters=dict(parameters))
+    try:
+        with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
+            return run_pipeline(run, threads, progress)
+    except IncompleteRunError:
+        raise
+    except BaseException as error:
+        _note_remaining(run, error)
+        raise
+
+
+def report_lines(report: RunReport | DryRun) -> list[str]:
+    """The lines of a report, and how to undo the run."""
+    undo = undo_command(report) if isinstance(report, RunReport) else None
+    return [*report.lines(), *([] if undo is None else [undo])]
+
+
+def _print_report(report: RunReport | DryRun, file: Path | None, as_json: bool) -> None:
     """Print a report as lines or as JSON, and write it to the file of the options, if any.
 
     Raises:
         StorageError: One of the two could not be written; a note says how to undo the run.
         BrokenPipeError: Standard output is closed; a note says how to undo the run.
     """
-    lines = report.lines()
-    if (undo := undo_command(report)) is not None:
-        lines.append(undo)
     try:
-        print_lines(lines, report, as_json)
+        print_lines(report_lines(report), report, as_json)
     except (StorageError, BrokenPipeError) as error:
-        if undo is not None:
+        if isinstance(report, RunReport) and (undo := undo_command(report)) is not None:
             error.add_note(undo)
         raise
     finally:

@@ -167,10 +167,11 @@ def _read_keyring(url: str, username: str) -> str | None:
     except ImportError:
         return None
     try:
-        return keyring.get_password(url, username)
+        password: str | None = keyring.get_password(url, username)
     except KeyringError as error:
         click.secho(f"the keyring cannot be read: {error}", fg="yellow", err=True)
         return None
+    return password
 
 
 def _source(option: str) -> ParameterSource | None:

@@ -83,9 +83,16 @@ class Label(Sublabel):
 
 
 class JobCount(_ServerModel):
-    """The number of jobs of a task, of all types."""
+    """The number of jobs of a task, of all types; `completed` are those in the stage acceptance."""
 
     count: Annotated[int, Field(ge=0)]
+    completed: Annotated[int, Field(ge=0)] = 0
+
+
+class Assignee(_ServerModel):
+    """The user who is to work on a task."""
+
+    username: str
 
 
 class Task(_ServerModel):
@@ -107,6 +114,7 @@ class Task(_ServerModel):
     jobs: JobCount | None = None
     validation_mode: str | None = None
     updated_date: datetime | None = None
+    assignee: Assignee | None = None
 
 
 class Job(_ServerModel):

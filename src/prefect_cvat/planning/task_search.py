@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.task_requests import check_annotatable
@@ -22,58 +20,22 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.models import Job, Task
+from prefect_cvat.options.task_selection_options import TaskSelection
 from prefect_cvat.planning.annotated_frames import shown_frames
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 
 __all__ = [
     "FoundTask",
-    "TaskSelection",
     "check_project_is_visible",
     "check_scope",
     "find_tasks",
     "has_unannotated_frames",
+    "list_tasks",
 ]
 
 
 _TASK_ERRORS = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
 """Errors that concern only one task, such as a task that was deleted meanwhile."""
-
-
-class TaskSelection(BaseModel):
-    """Selects tasks. A task must fulfil all conditions that are set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name_pattern: str | None = Field(
-        default=None, description="The task's name, with * for any letters and ? for one, such as night-*."
-    )
-    statuses: list[Literal["annotation", "validation", "completed"]] = Field(
-        default_factory=list, description="The task is in one of these."
-    )
-    assignee: str | None = Field(default=None, description="User name of the task's assignee.")
-    updated_since: datetime | None = Field(default=None, description="The task was changed after this time.")
-    updated_within_days: float | None = Field(
-        default=None, gt=0, description="The task was changed within this number of days."
-    )
-    job_stages: list[Literal["annotation", "validation", "acceptance"]] = Field(
-        default_factory=list,
-        description="The task has jobs in one of these stages; only these jobs are annotated.",
-    )
-    job_states: list[Literal["new", "in progress", "rejected", "completed"]] = Field(
-        default_factory=list,
-        description="The task has jobs in one of these states; only these jobs are annotated.",
-    )
-    with_unannotated_frames: bool = Field(
-        default=False,
-        description="The task has frames without annotations. All of its jobs are read to check this.",
-    )
-    without_finished_run: bool = Field(
-        default=True,
-        description=(
-            "No completed run has annotated the task with the same function, version and settings on the same"
-            " media."
-        ),
-    )
 
 
 @dataclass(frozen=True)
@@ -143,33 +105,53 @@ def find_tasks(
         NotFoundError: There is no such project.
         PermissionDeniedError: The user may not see it.
     """
+    tasks = list_tasks(client, selection, project_id, all_tasks=all_tasks)
+    return (found for task in tasks if (found := _plan(client, task, selection, on_skipped)) is not None)
+
+
+def list_tasks(
+    client: Client, selection: TaskSelection, project_id: int | None = None, *, all_tasks: bool = False
+) -> list[Task]:
+    """List tasks that fulfil the conditions on tasks, not on jobs, frames or runs; oldest first.
+
+    Args:
+        client: The server.
+        selection: The conditions.
+        project_id: The id of their project.
+        all_tasks: List all tasks that the user may see, instead of a project.
+
+    Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both.
+        OrganizationError: The project is not in the organization that the client works in.
+        NotFoundError: There is no such project.
+        PermissionDeniedError: The user may not see it.
+    """
     check_scope(project_id, all_tasks)
-    return _find_tasks(client, selection, project_id, on_skipped)
-
-
-def _find_tasks(
-    client: Client, selection: TaskSelection, project_id: int | None, on_skipped: Callable[[str], object]
-) -> Iterator[FoundTask]:
     tasks = client.tasks(**_filters(selection, project_id))
     if not tasks and project_id is not None:
         check_project_is_visible(client, project_id)
-    for task in tasks:
-        if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
-            continue
-        try:
-            check_annotatable(task)
-            plan = make_plan(read_task(client, task.id))
-            jobs = [job for job in plan.jobs if _is_wanted(job, selection)]
-            if selection.with_unannotated_frames and not any(
-                has_unannotated_frames(client, plan, job) for job in jobs
-            ):
-                continue
-        except _TASK_ERRORS as error:
-            on_skipped(shorten(f"task {task.id}: {error}"))
-            continue
-        if not jobs:
-            continue
-        yield FoundTask(task, plan, None if len(jobs) == len(plan.jobs) else tuple(job.id for job in jobs))
+    pattern = selection.name_pattern
+    return [task for task in tasks if pattern is None or fnmatchcase(task.name, pattern)]
+
+
+def _plan(
+    client: Client, task: Task, selection: TaskSelection, on_skipped: Callable[[str], object]
+) -> FoundTask | None:
+    """Plan a task; None if it is not selected, or cannot be annotated."""
+    try:
+        check_annotatable(task)
+        plan = make_plan(read_task(client, task.id))
+        jobs = [job for job in plan.jobs if _is_wanted(job, selection)]
+        if selection.with_unannotated_frames and not any(
+            has_unannotated_frames(client, plan, job) for job in jobs
+        ):
+            return None
+    except _TASK_ERRORS as error:
+        on_skipped(shorten(f"task {task.id}: {error}"))
+        return None
+    if not jobs:
+        return None
+    return FoundTask(task, plan, None if len(jobs) == len(plan.jobs) else tuple(job.id for job in jobs))
 
 
 def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:

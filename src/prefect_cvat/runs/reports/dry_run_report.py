@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.messages.plurals import format_counts, pluralize, quoted_list
@@ -14,7 +16,7 @@ MAX_LISTED = 10
 NOTHING_UPLOADED = "nothing was uploaded"
 
 
-class DryRun(BaseModel):
+class DryRun(BaseModel, ABC):
     """What a run would do.
 
     Attributes:
@@ -44,6 +46,10 @@ class DryRun(BaseModel):
     jobs: list[int]
     left_out: dict[str, int]
     nothing_to_do: str
+
+    @abstractmethod
+    def lines(self) -> list[str]:
+        """The dry run as lines for a terminal."""
 
 
 class Trial(BaseModel):
