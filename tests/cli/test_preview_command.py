@@ -70,3 +70,66 @@ def test_batch_size_goes_to_the_function(tmp_path):
         f"function {str(other)!r} takes no --batch-size; its create is called as create(size=1)"
         in done.stderr
     )
+
+
+def test_a_preview_of_folders_and_of_selected_images(function_file, tmp_path):
+    from pictures import picture
+
+    folder, page = tmp_path / "photos", tmp_path / "page.html"
+    folder.mkdir()
+    for name in ("b.png", "a.PNG", "notes.txt"):
+        (folder / name).write_bytes(picture())
+    options = ["--function-file", function_file, "-o", page]
+    done = run("preview", folder, folder / "b.png", *options)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"<figcaption>frame (\d) \((.*?)\)", page.read_text()) == [
+        ("0", "a.PNG"), ("1", "b.png"), ("2", "b.png"),
+    ]  # fmt: skip
+    done = run("preview", folder, "--frames", "1", *options)
+    assert re.findall(r"<figcaption>frame (\d) \((.*?)\)", page.read_text()) == [("1", "b.png")]
+    done = run("preview", folder, "--frames", "1-2", *options)
+    assert (done.returncode, "--frames has 2, but the images are 0-1" in done.stderr) == (2, True), (
+        done.stderr
+    )
+
+    (folder / "a.PNG").unlink()
+    (folder / "b.png").unlink()
+    done = run("preview", folder, *options)
+    assert (done.returncode, "has no images (.bmp, " in done.stderr) == (1, True), done.stderr
+
+    for number in range(101):
+        (folder / f"{number:03}.png").write_bytes(picture(8, 8))
+    done = run("preview", folder, *options)
+    assert "the first 100 of 101 images are shown" in done.stderr
+    assert page.read_text().count("<figure>") == 100
+
+
+def test_a_preview_of_a_video_file(reading_file, tmp_path):
+    video, page = tmp_path / "drive.MP4", tmp_path / "page.html"
+    video.write_bytes(clip(range(10)))
+    options = ["--function-file", reading_file, "-o", page]
+    captions = re.compile(r"<figcaption>frame (\d) .*?(\d) shape")
+    done = run("preview", video, *options)
+    assert done.returncode == 0, done.stderr
+    assert captions.findall(page.read_text()) == [(str(n), "1") for n in range(4)]
+    done = run("preview", video, "--frames", "7,9,2", *options)
+    assert done.returncode == 0, done.stderr
+    assert captions.findall(page.read_text()) == [("2", "1"), ("7", "1"), ("9", "1")]
+
+    for arguments, code, message in (
+        ([video, "--frames", "9-11"], 1, "has 10 frames, and no frame 11"),
+        ([video, video], 2, "give images and folders of images, or one video"),
+        ([video, "--frames", "unannotated"], 2, "--frames unannotated goes with --task"),
+        ([tmp_path / "none.mp4"], 1, "none.mp4' cannot be decoded: No such file"),
+    ):
+        done = run("preview", *arguments, *options)
+        assert (done.returncode, message in " ".join(done.stderr.split())) == (code, True), done.stderr
+    (tmp_path / "broken.mp4").write_bytes(b"#EXTM3U\nhttp://127.0.0.1:9/a.ts\n")
+    done = run("preview", tmp_path / "broken.mp4", *options)
+    assert (done.returncode, "broken.mp4' cannot be decoded: Invalid data" in done.stderr) == (1, True)
+
+    short = tmp_path / "short.mp4"
+    short.write_bytes(clip(range(2), turned=True))
+    done = run("preview", short, *options)
+    assert done.returncode == 0, done.stderr
+    assert captions.findall(page.read_text()) == [("0", "1"), ("1", "1")]

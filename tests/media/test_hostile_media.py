@@ -186,7 +186,7 @@ def test_images_start_no_program(tmp_path, ghostscript):
     ghostscript.unlink()
 
     with pytest.raises(MediaError, match=r"0\.jpg.* is not an image that can be opened"):
-        open_image_files([path])
+        open_image_files({0: path})
     with pytest.raises(BrokenImageError):
         inspect(path)
     with pytest.raises(MediaError, match="frame 0 "):

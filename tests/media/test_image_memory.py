@@ -54,6 +54,6 @@ def test_preview_counts_the_copy_of_a_rotated_file(tmp_path, orientation, is_ref
         with pytest.raises(
             MediaError, match=r"photo.jpg' \(rotated\) of 7200x5000 pixels takes up to 288000000"
         ):
-            open_image_files([path])
+            open_image_files({0: path})
     else:
-        assert next(open_image_files([path]))[1].size == LARGE
+        assert next(open_image_files({0: path}))[1].size == LARGE

@@ -23,22 +23,23 @@ from prefect_cvat.messages.plurals import pluralize
 if TYPE_CHECKING:
     from prefect_cvat.frames import ChunkFile, Frame
 
-__all__ = ["VideoChunk", "import_pyav"]
+__all__ = ["BYTES_PER_PIXEL", "TURNS", "VideoChunk", "import_pyav"]
 
 MAX_DECODER_THREADS = 8
 """Each holds a picture: eight of the largest that CVAT writes (9.4 million pixels) take 113 MB."""
 
-_BYTES_PER_PIXEL = 16
+BYTES_PER_PIXEL = 16
 """Memory of a frame: the reference pictures of the decoder, the converted picture, and the image."""
 
 BLOCK = 64
 """Encoders pad width and height to a multiple of this number of pixels."""
 
-_TURNS = {
+TURNS = {
     90: PIL.Image.Transpose.ROTATE_90,
     180: PIL.Image.Transpose.ROTATE_180,
     270: PIL.Image.Transpose.ROTATE_270,
 }
+"""How to turn a picture upright, by its rotation in degrees."""
 
 
 def import_pyav() -> ModuleType:
@@ -187,13 +188,13 @@ class VideoChunk:
         image = PIL.Image.frombytes(
             "RGB", (width, height), memoryview(plane), "raw", "RGB", plane.line_size, 1
         )
-        return image.transpose(_TURNS[turn]) if turn in _TURNS else image
+        return image.transpose(TURNS[turn]) if turn in TURNS else image
 
     def _check_size(self, width: int, height: int, frame: Frame, *, is_upright: bool = True) -> None:
         check_memory(
             f"{frame} in {self._chunk}",
             (width, height),
-            _BYTES_PER_PIXEL * width * height,
+            BYTES_PER_PIXEL * width * height,
             max_bytes=self._chunk.max_image_bytes,
         )
         # CVAT 2.73: the encoder needs even sides; a frame with an odd one is stretched by a pixel

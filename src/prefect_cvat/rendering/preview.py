@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -92,16 +92,19 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
     return render_report(report, drawn, names, title=title), report
 
 
-def open_image_files(paths: Sequence[Path]) -> Iterator[OpenedFrame]:
+def open_image_files(paths: Mapping[int, Path]) -> Iterator[OpenedFrame]:
     """Open image files one after the other, rotated by their EXIF orientation as CVAT does.
+
+    Args:
+        paths: The files by number.
 
     Raises:
         MediaError: A file is missing or is not an image. The message names the file. All are checked before
             the first is decoded.
     """
-    for path in paths:
+    for path in paths.values():
         _open(path).close()
-    return (_open_upright(number, path) for number, path in enumerate(paths))
+    return (_open_upright(number, path) for number, path in paths.items())
 
 
 def _open_upright(number: int, path: Path) -> OpenedFrame:

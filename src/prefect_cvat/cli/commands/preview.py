@@ -19,15 +19,12 @@ from prefect_cvat.options.run_options import Options
 
 __all__ = ["preview"]
 
-FRAMES_SHOWN = 4
-"""Number of frames of a task to show by default."""
-
 
 class _Previewed(OptionModel):
     task: Annotated[
         Annotated[int, Field(ge=1, le=2**31 - 1)] | None,
         OnCommandLine(metavar="TASK_ID"),
-        Field(description=f"Preview frames of a task instead; by default the first {FRAMES_SHOWN}."),
+        Field(description="Preview frames of a task instead."),
     ] = None
     output: Annotated[
         OutputFile,
@@ -38,20 +35,32 @@ class _Previewed(OptionModel):
 
 @command
 def preview(
-    images: Annotated[Sequence[Path], click.Argument(["images"], nargs=-1, type=click.Path(path_type=Path))],
+    files: Annotated[
+        Sequence[Path],
+        click.Argument(["files"], nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]..."),
+    ],
     previewed: _Previewed,
     function: FunctionChoice,
     options: Annotated[Options, Only("frames", "conf_threshold", "conv_mask_to_poly")],
 ) -> None:
     """Run a function on images and draw its detections. Nothing is written to a server.
 
+    FILE is an image, a folder of images, or a video. --frames selects among the frames of a video or a task,
+    of which the first four are shown by default, or among the images, of which the first hundred are shown.
+    Both are counted from 0.
+
     \b
     Example:
       prefect-cvat preview photo.jpg --function nanodet_detection
+      prefect-cvat preview photos --function nanodet_detection
+      prefect-cvat preview drive.mp4 --frames 0,300,600 --function nanodet_detection
     """  # noqa: D301 (\b keeps click from joining the lines)
-    if (previewed.task is None) == (not images):
-        raise click.BadParameter("give image files, or a task with --task")
+    if (previewed.task is None) == (not files):
+        raise click.BadParameter("give images, a folder of images or a video, or a task with --task")
+    if options.frames == "unannotated" and previewed.task is None:
+        raise click.BadParameter("--frames unannotated goes with --task")
     loaded = function.load()
+    from prefect_cvat.cli.preview_files import FRAMES_SHOWN, open_files
     from prefect_cvat.files.output_file import write_text
     from prefect_cvat.files.spool import spool_folder
     from prefect_cvat.inference.detector import Detector
@@ -64,7 +73,8 @@ def preview(
     )
     output = previewed.output or Path("preview.html")
     if previewed.task is None:
-        page, done = previewing.preview(detector, previewing.open_image_files(list(images)))
+        opened = open_files(files, options.selection.frames)
+        page, done = previewing.preview(detector, opened)
     else:
         max_frames = FRAMES_SHOWN if options.frames is None else None
         with spool_folder() as folder, given_server().connect() as client:
