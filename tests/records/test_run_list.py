@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.cli.app import app
-from prefect_cvat.exceptions import RunInProgressError, RunNotFoundError
+from prefect_cvat.exceptions import BadFunctionError, RunInProgressError, RunNotFoundError
 from prefect_cvat.records.run_list import list_runs, prune_runs
 from prefect_cvat.records.run_lock import exclusive_run, locks_folder
 from prefect_cvat.upload.undo import undo_run
@@ -80,6 +80,45 @@ def test_runs_are_listed_with_their_kind_and_added_annotations(client, make_task
     assert [run["run"] for run in json.loads(command("--json").stdout)] == [tracked.run, annotated.run]
 
 
+def test_a_run_is_shown_with_settings_and_report_and_can_be_undone(client, make_task, sandbox, folders):
+    first, second = make_task(), make_task(1)
+    annotated = annotate_task(client, first, Finds(), label_thresholds={"car": 0.0})
+    annotate_task(client, second, Finds())
+    listed = command("--task", str(first)).stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [annotated.run]
+
+    lines = command("show", annotated.run[:8]).stdout.splitlines()
+    assert lines[0] == listed[0]
+    assert "label_thresholds: {'car': 0.0}" in lines
+    assert "annotations: 6 car" in lines
+    assert lines[-1] == f"to undo it: prefect-cvat --server-host {sandbox.url} undo {annotated.run}"
+    shown = json.loads(command("show", annotated.run, "--json").stdout)
+    assert shown["reports"] == [annotated.model_dump(mode="json")]
+
+    login = ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
+    done = CliRunner().invoke(app, [*login, "runs", "undo", annotated.run])
+    assert (done.exit_code, "6 removed" in done.stdout) == (0, True), done.output
+
+    [report] = (folders / "runs" / annotated.run).glob("*.report.json")
+    report.unlink()
+    assert "no report: the run is running or was killed" in command("show", annotated.run).stdout
+
+
+@pytest.mark.usefixtures("sent_at_once")
+def test_the_report_of_a_failed_run_is_shown(client, make_task):
+    class Breaks(Finds):
+        def detect(self, context, image):
+            if context.frame_name == "0005.png":
+                raise ZeroDivisionError
+            return super().detect(context, image)
+
+    with pytest.raises(BadFunctionError):
+        annotate_task(client, make_task(), Breaks(), frames_per_batch=1)
+    [run] = list_runs()
+    [report] = json.loads(command("show", run.run, "--json").stdout)["reports"]
+    assert (report["run"], report["added"], report["batches"] > 0) == (run.run, 0, True)
+
+
 @pytest.mark.usefixtures("sent_at_once")
 @pytest.mark.parametrize("of_jobs", [False, True])
 def test_only_the_current_run_on_a_task_is_running(client, make_task, of_jobs):
@@ -104,7 +143,7 @@ def test_only_the_current_run_on_a_task_is_running(client, make_task, of_jobs):
 
 def test_run_killed_during_a_write_is_interrupted(client, make_task, folders):
     report = annotate_task(client, make_task(), Finds())
-    [file] = (folders / "runs" / report.run).iterdir()
+    [file] = (folders / "runs" / report.run).glob("*.jsonl")
     with file.open("a") as record:
         record.write('{"job":1,"after":{"shapes":9},"sent":["ab"]}\n')
     assert [run.state for run in list_runs()] == ["interrupted"]

@@ -15,10 +15,17 @@ from pydantic_core import from_json
 
 from prefect_cvat.exceptions import RunNotFoundError, StorageError
 from prefect_cvat.records.annotation_index import AnnotationIds, StoredMap
-from prefect_cvat.records.record_writer import FORMAT, ISSUES, AnnotationId, RecordHeader, checked_run_id
+from prefect_cvat.records.record_writer import (
+    FORMAT,
+    ISSUES,
+    REPORT,
+    AnnotationId,
+    RecordHeader,
+    checked_run_id,
+)
 from prefect_cvat.settings import Settings
 
-__all__ = ["RecordedJob", "RecordedRun", "find_run", "read_run", "recorded_runs"]
+__all__ = ["RecordedJob", "RecordedRun", "find_run", "read_reports", "read_run", "recorded_runs"]
 
 logger = logging.getLogger(__name__)
 
@@ -227,6 +234,19 @@ def read_run(run: str) -> RecordedRun:
     if header is None:
         raise RunNotFoundError(f"the record of run {run!r} in {Settings().runs_dir} is empty")
     return RecordedRun(header, jobs, written)
+
+
+def read_reports(run: str) -> list[str]:
+    """The reports of the processes of a run, as JSON; none of a process that was killed.
+
+    Raises:
+        StorageError: A report cannot be read.
+    """
+    paths = sorted((Settings().runs_dir / checked_run_id(run)).glob(f"*{REPORT}"))
+    try:
+        return [path.read_text(encoding="utf-8") for path in paths]
+    except OSError as error:
+        raise StorageError(f"the report of run {run!r} cannot be read: {error}") from error
 
 
 def recorded_runs() -> list[RecordHeader]:

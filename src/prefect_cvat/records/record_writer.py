@@ -40,6 +40,7 @@ from prefect_cvat.settings import current_settings
 __all__ = [
     "FORMAT",
     "ISSUES",
+    "REPORT",
     "AnnotationId",
     "JobRecord",
     "RecordHeader",
@@ -51,6 +52,9 @@ FORMAT = 2
 """Incremented when older records can no longer be read."""
 
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+
+REPORT = ".report.json"
+"""The suffix of the report of a process, beside its file of the record."""
 
 ISSUES = "issues"
 """The kind of issues in a record."""
@@ -138,6 +142,7 @@ class RunRecord:
     def __init__(self, header: Callable[[], RecordHeader]) -> None:
         self._header = header
         self._path: Path | None = None
+        self._last: Path | None = None
         self._lock = threading.Lock()
 
     def of_job(self, job_id: int) -> JobRecord:
@@ -163,6 +168,22 @@ class RunRecord:
                     " PREFECT_CVAT_RUNS_DIR to a writable folder"
                 ) from error
 
+    def write_report(self, report: str) -> None:
+        """Store the report of the run beside its record, if it has one; a former report is replaced.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        with self._lock:
+            if self._last is None:
+                return
+            path = self._last.with_suffix(REPORT)
+            try:
+                create_file(path)
+                path.write_text(report, encoding="utf-8")
+            except OSError as error:
+                raise StorageError(f"the report {path} cannot be written: {error}") from error
+
     def _new_file(self) -> Path:
         header = self._header()
         folder = current_settings().runs_dir / checked_run_id(header.run)
@@ -170,6 +191,7 @@ class RunRecord:
         path = folder / f"{uuid.uuid4().hex}.jsonl"
         create_file(path)
         path.write_bytes(header.model_dump_json().encode() + b"\n")
+        self._last = path
         return path
 
 

@@ -27,7 +27,7 @@ from prefect_cvat.records.run_lock import (
 )
 from prefect_cvat.settings import Settings
 
-__all__ = ["MIN_AGE", "ListedRun", "Pruned", "RunState", "list_runs", "prune_runs"]
+__all__ = ["MIN_AGE", "ListedRun", "Pruned", "RunState", "list_run", "list_runs", "prune_runs"]
 
 MIN_AGE = timedelta(hours=1)
 """Minimum age of removed files: a run on another machine may share the folder."""
@@ -67,6 +67,13 @@ class ListedRun(BaseModel):
     added: int
     state: RunState
 
+    def line(self) -> str:
+        """The run as a line for a terminal."""
+        return (
+            f"{self.run}  {self.started:%Y-%m-%d %H:%M} UTC  {self.kind or '-'}  {self.function}"
+            f"  {self.server}/tasks/{self.task_id}  {self.added} added  {self.state}"
+        )
+
 
 class Pruned(BaseModel):
     """What `prune_runs` has removed, or would remove.
@@ -98,13 +105,17 @@ class Pruned(BaseModel):
         return lines
 
 
-def list_runs() -> list[ListedRun]:
+def list_runs(task_id: int | None = None) -> list[ListedRun]:
     """List the recorded runs, newest first.
+
+    Args:
+        task_id: Only the runs on this task, of any server.
 
     Raises:
         StorageError: A record or a lock cannot be read.
     """
-    return [_list(read_run(header.run)) for header in recorded_runs()]
+    headers = [header for header in recorded_runs() if task_id in (None, header.task_id)]
+    return [list_run(read_run(header.run)) for header in headers]
 
 
 def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
@@ -138,7 +149,8 @@ def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
     return Pruned(runs=sorted(folder.name for folder in runs), locks=locks, spools=spools, dry_run=dry_run)
 
 
-def _list(recorded: RecordedRun) -> ListedRun:
+def list_run(recorded: RecordedRun) -> ListedRun:
+    """The entry of a run in the list of runs."""
     header = recorded.header
     if _is_running(recorded):
         state = RunState.RUNNING

@@ -1,4 +1,4 @@
-"""The command `runs`: lists recorded runs, and deletes old records."""
+"""The command `runs`: lists recorded runs, shows and undoes one, and deletes old records."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from pydantic import Field, RootModel
 
 from prefect_cvat.cli.command import command, command_group
+from prefect_cvat.cli.commands.undo import undo
 from prefect_cvat.cli.console import print_lines, stdout
 from prefect_cvat.cli.report_options import DryRunOptions, JsonOption
 from prefect_cvat.messages.plurals import pluralize
@@ -22,8 +23,16 @@ _AGE = re.compile(r"(\d+)([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
+class _Listed(JsonOption):
+    task: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        OnCommandLine(metavar="TASK_ID"),
+        Field(description="Only the runs on this task."),
+    ] = None
+
+
 @command
-def list_recorded_runs(output: JsonOption) -> None:
+def list_recorded_runs(output: _Listed) -> None:
     """List the runs recorded on this machine, newest first.
 
     Each line has id, start time, kind, function, task, number of added annotations, and whether the run is
@@ -31,12 +40,30 @@ def list_recorded_runs(output: JsonOption) -> None:
 
     \b
     Example:
-      prefect-cvat runs
+      prefect-cvat runs --task 123
+      prefect-cvat runs show 3f2a9c1d
+      prefect-cvat --server-host cvat.example.com --auth alice runs undo 3f2a9c1d
       prefect-cvat runs prune --older-than 90d
     """  # noqa: D301 (\b keeps click from joining the lines)
     if click.get_current_context().invoked_subcommand is None:
-        listed = list_runs()
-        print_lines(list(map(_line, listed)), RootModel[list[ListedRun]](listed), output.as_json)
+        listed = list_runs(output.task)
+        print_lines([run.line() for run in listed], RootModel[list[ListedRun]](listed), output.as_json)
+
+
+@command
+def show(run: Annotated[str, click.Argument(["run"])], output: JsonOption) -> None:
+    """Show what a recorded run has done: its function and settings, its report, and how to undo it.
+
+    RUN is the id of the run (at least eight characters) or its report. A run that was killed has no report.
+
+    \b
+    Example:
+      prefect-cvat runs show 3f2a9c1d
+    """  # noqa: D301 (\b keeps click from joining the lines)
+    from prefect_cvat.cli.recorded_run import read_recorded_run
+
+    shown = read_recorded_run(run)
+    print_lines(shown.lines(), shown, output.as_json)
 
 
 class _Prune(DryRunOptions):
@@ -64,7 +91,7 @@ def prune(options: _Prune) -> None:
         _remove_left_limits(options.as_json)
 
 
-runs = command_group("runs", list_recorded_runs, prune=prune)
+runs = command_group("runs", list_recorded_runs, show=show, undo=undo, prune=prune)
 
 
 def _remove_left_limits(as_json: bool) -> None:
@@ -80,13 +107,6 @@ def _remove_left_limits(as_json: bool) -> None:
         removed = remove_unused_limits()
     if removed and not as_json:
         stdout.print(f"{pluralize(removed, 'limit')} of killed runs removed from the Prefect server")
-
-
-def _line(run: ListedRun) -> str:
-    return (
-        f"{run.run}  {run.started:%Y-%m-%d %H:%M} UTC  {run.kind or '-'}  {run.function}"
-        f"  {run.server}/tasks/{run.task_id}  {run.added} added  {run.state}"
-    )
 
 
 def _read_age(text: str) -> timedelta:

@@ -14,7 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Protocol
 
-from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
+from prefect_cvat.exceptions import (
+    BadFunctionError,
+    IncompleteRunError,
+    MediaError,
+    StorageError,
+    UploadError,
+)
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.planned_run import PlannedRun
@@ -89,10 +95,18 @@ def run_pipeline(
                 except (BadFunctionError, MediaError, UploadError):
                     planned.undo_upload()
                     raise
+        except BaseException as error:
+            run.finish_report(time.perf_counter() - started)
+            try:
+                planned.store_report()
+            except StorageError as of_report:
+                error.add_note(str(of_report))
+            raise
         finally:
             if progress is not None:
                 progress.finish()
     report = run.finish_report(time.perf_counter() - started)
+    planned.store_report()
     if report.open_ends:
         raise IncompleteRunError(
             f"task {report.task_id}: the run is not complete: {'; '.join(report.open_ends)}. Run it again"

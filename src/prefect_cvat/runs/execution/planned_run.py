@@ -87,6 +87,14 @@ class PlannedRun(ABC, Generic[Results]):
         self._chunks.close()
         self.uploads.close()
 
+    def store_report(self) -> None:
+        """Store the report beside the record of the run, if it has sent anything.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        self._record.write_report(self.report.model_dump_json())
+
     # --- the stages ---
 
     @abstractmethod
