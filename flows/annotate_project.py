@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
 from prefect import flow, get_run_logger, tags
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.exceptions import RunsFailedError
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.exceptions import (
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    RunsFailedError,
+)
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import completed_jobs, key_tag, load_function_key, run_key, task_tag
+from prefect_cvat.flows.flow_run_tags import key_tag, load_function_key, run_key, settings_tag, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
-from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
+from prefect_cvat.flows.project_report import Outcome, ProjectReport, publish_project_report
+from prefect_cvat.flows.run_history import RunHistory
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.messages.bounded_text import one_line
+from prefect_cvat.models import DataMeta, Task
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
@@ -101,38 +109,27 @@ def annotate_project(
         "execution": execution,
         "review": review,
     }
-    report = ProjectReport()
+    report = ProjectReport(url=credentials.url)
     version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
     options = Options.of_form(chosen, existing_annotations, execution, review)
-
-    def tag_of(found: FoundTask) -> str:
-        info = found.plan.info
-        media = info.meta.chunks_updated_date
-        key = run_key(credentials.url, info.task.id, media, version, "annotate", options)
-        return key_tag(chosen.function, key)
-
     logger = get_run_logger()
     try:
-        with credentials.get_client() as client:
+        with credentials.get_client() as client, get_client(sync_client=True) as prefect:
             client.check_may_write()
             with suppress(httpx.HTTPError):  # killed runs have left them
                 remove_unused_limits()
-            found = find_tasks(
-                client, tasks, project_id, all_tasks=all_tasks, on_skipped=report.left_out.append
+            search = _Search(client, prefect, chosen.function, version, options, tasks, report)
+            planned = search.planned_runs(project_id, all_tasks, fan_out.shard_frames)
+            is_here = fan_out.deployment is None
+            runs = (
+                _run_here(planned, shared)
+                if is_here
+                else run_all(planned, fan_out, shared, partial(_add_run, report))
             )
-            planned = _planned_runs(client.url, found, fan_out.shard_frames, tag_of, report, tasks)
-            if fan_out.deployment is None:
-                finished = _run_here(planned, shared)
-            else:
-                finished = run_all(planned, fan_out, shared)
-            for run in finished:
-                logger.info("%s: %s", run.name, run.state.name)
-                if run.state.is_completed():
-                    report.completed.append(run.name)
-                else:
-                    # the first line of the message; the run itself shows all of it
-                    reason = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
-                    report.failed[run.name] = reason
+            with closing(runs):
+                for run in runs:
+                    logger.info("%s: %s", run.planned.name, run.state.name)
+                    _add_run(report, run)
     finally:  # also of a cancelled run
         publish_project_report(report)
         for line in report.lines():
@@ -145,38 +142,112 @@ def annotate_project(
     return completed(report, report.lines()[0])
 
 
-def _planned_runs(
-    url: str,
-    found: Iterable[FoundTask],
-    shard_frames: int | None,
-    tag_of: Callable[[FoundTask], str],
-    report: ProjectReport,
-    selection: TaskSelection,
-) -> Iterator[PlannedRun]:
-    """The runs on the tasks found; tasks that completed runs have annotated are added to the report."""
-    with get_client(sync_client=True) as prefect:
-        for task in found:
-            tag = tag_of(task)
-            all_jobs = [job.id for job in task.plan.jobs]
-            wanted = all_jobs if task.jobs is None else list(task.jobs)
-            if selection.without_finished_run:
-                done = completed_jobs(prefect, tag, wanted)
-                wanted = [job for job in wanted if job not in done]
-                if done:
-                    report.already_annotated.append(_name(task, sorted(done) if wanted else None))
-            if not wanted:
-                continue
-            for jobs in _split_jobs(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
+def _add_run(report: ProjectReport, run: FinishedRun) -> None:
+    """Add a run to the report."""
+    outcome: Outcome = "failed"
+    if run.state.is_completed():
+        outcome = "already annotated" if run.was_done else "completed"
+    message = run.state.message or str(run.state.name)
+    report.add(run.planned.name, run.planned.task_id, outcome, message, run.id)
+
+
+class _Search:
+    """Searches the tasks that need a run.
+
+    Args:
+        client: The CVAT server.
+        prefect: The Prefect server.
+        function: The name of the function.
+        version: The digest of the function.
+        options: The options of the runs.
+        selection: Which tasks.
+        report: Gets the tasks that are annotated already, and those that cannot be annotated.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        prefect: SyncPrefectClient,
+        function: str,
+        version: str,
+        options: Options,
+        selection: TaskSelection,
+        report: ProjectReport,
+    ) -> None:
+        self._client = client
+        self._function = function
+        self._version = version
+        self._options = options
+        self._selection = selection
+        self._report = report
+        self._settings = settings_tag(client.url, version, "annotate", options)
+        self._history: RunHistory | None = None
+        if selection.without_finished_run:
+            self._history = RunHistory(prefect, self._settings)
+
+    def planned_runs(
+        self, project_id: int | None, all_tasks: bool, shard_frames: int | None
+    ) -> Iterator[PlannedRun]:
+        """The runs on the tasks found."""
+        for found in find_tasks(
+            self._client,
+            self._selection,
+            project_id,
+            all_tasks=all_tasks,
+            is_done=self._is_done,
+            on_skipped=lambda task, why: self._report.add(f"task {task.id}", task.id, "left out", why),
+        ):
+            key = self._key_tag(found.task.id, found.plan.info.meta)
+            for jobs in self._jobs_of_runs(found, key, shard_frames):
                 yield PlannedRun(
-                    name=_name(task, jobs),
-                    key_tag=tag,
+                    task_id=found.task.id,
+                    name=_name(found.task.id, jobs),
+                    key_tag=key,
                     jobs=jobs,
-                    tags=(task_tag(url, task.task.id),),
-                    parameters={
-                        "task_id": task.task.id,
-                        "frames": FrameOptions(jobs=jobs),
-                    },
+                    tags=(self._settings, task_tag(self._client.url, found.task.id)),
+                    parameters={"task_id": found.task.id, "frames": FrameOptions(jobs=jobs)},
+                    is_repeated=self._history is None,
                 )
+
+    def _is_done(self, task: Task) -> bool:
+        """Whether completed runs have annotated all of a task; at most one request to CVAT."""
+        history = self._history
+        if history is None or not history.has_annotated(task):
+            return False
+        if not history.is_unchanged(task):
+            try:
+                meta = self._client.meta(task.id)
+            except (NotFoundError, PermissionDeniedError, InvalidResponseError):
+                return False  # reading the whole task reports it
+            if not history.has_annotated_all(task, self._key_tag(task.id, meta)):
+                return False
+            history.mark_unchanged(task)
+        self._report.add(_name(task.id, None), task.id, "already annotated")
+        return True
+
+    def _jobs_of_runs(
+        self, found: FoundTask, key: str, shard_frames: int | None
+    ) -> Sequence[tuple[int, ...] | None]:
+        """The jobs of each run on a task; None for all jobs."""
+        task, all_jobs = found.task, [job.id for job in found.plan.jobs]
+        wanted = all_jobs if found.jobs is None else list(found.jobs)
+        if self._history is not None:
+            done = self._history.annotated_jobs(task, key, all_jobs)
+            if len(done) == len(all_jobs):
+                self._history.mark_unchanged(task)
+            annotated = done.intersection(wanted)
+            wanted = [job for job in wanted if job not in done]
+            if annotated:
+                name = _name(task.id, sorted(annotated) if wanted else None)
+                self._report.add(name, task.id, "already annotated")
+        if not wanted:
+            return ()
+        return _split_jobs(found, None if wanted == all_jobs else tuple(wanted), shard_frames)
+
+    def _key_tag(self, task_id: int, meta: DataMeta) -> str:
+        media = meta.chunks_updated_date
+        key = run_key(self._client.url, task_id, media, self._version, "annotate", self._options)
+        return key_tag(self._function, key)
 
 
 def _split_jobs(
@@ -188,16 +259,16 @@ def _split_jobs(
     return list(make_shards(found.plan, jobs, shard_frames))
 
 
-def _name(found: FoundTask, jobs: Sequence[int] | None) -> str:
-    task = f"task {found.task.id}"
+def _name(task_id: int, jobs: Sequence[int] | None) -> str:
+    task = f"task {task_id}"
     if jobs is None:
         return task
     return f"{task}, job {jobs[0]}" if len(jobs) == 1 else f"{task}, jobs {jobs[0]}-{jobs[-1]}"
 
 
-def _run_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
+def _run_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Generator[FinishedRun, None, None]:
     """Run one after the other in this process."""
     for run in planned:
         with tags(run.key_tag, *run.tags):
             state: State[Any] = annotate_task(**shared, **run.parameters, return_state=True)
-        yield FinishedRun(run.name, state)
+        yield FinishedRun(run, state, state.state_details.flow_run_id)

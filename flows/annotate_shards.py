@@ -19,7 +19,14 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import add_tags, key_tag, load_function_key, run_key, task_tag
+from prefect_cvat.flows.flow_run_tags import (
+    add_tags,
+    key_tag,
+    load_function_key,
+    run_key,
+    settings_tag,
+    task_tag,
+)
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.shard_runners import shard_task_runner
@@ -99,7 +106,8 @@ def annotate_shards(
             plan = exclude_annotated(client, plan)
         media = plan.info.meta.chunks_updated_date
         key = run_key(client.url, task_id, media, version, "annotate", options)
-        add_tags([task_tag(client.url, task_id), chosen.function, key_tag(chosen.function, key)])
+        settings = settings_tag(client.url, version, "annotate", options)
+        add_tags([task_tag(client.url, task_id), chosen.function, key_tag(chosen.function, key), settings])
         shards = [
             Shard(
                 task_id,

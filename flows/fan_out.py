@@ -7,8 +7,8 @@ started a second time, even if another flow run has started it. A run that has c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
@@ -19,7 +19,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Cancelled, Crashed
+from prefect.runtime import flow_run as runtime_flow_run
+from prefect.states import Cancelled, Cancelling, Crashed
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
@@ -70,18 +71,22 @@ class PlannedRun:
     """A run to start.
 
     Attributes:
+        task_id: The task.
         name: The task, and its jobs if they are selected, such as `task 42`.
         key_tag: The tag of runs with its key.
         jobs: The jobs that it writes to; None for all.
         tags: Further tags.
         parameters: The parameters of this run alone.
+        is_repeated: Whether the run is wanted even if one with the same key has completed.
     """
 
+    task_id: int
     name: str
     key_tag: str
     jobs: tuple[int, ...] | None
     tags: tuple[str, ...]
     parameters: dict[str, Any]
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,62 +94,102 @@ class FinishedRun:
     """A run that has ended.
 
     Attributes:
-        name: The name of the planned run.
+        planned: The planned run.
         state: Its final state.
+        id: The id of the flow run.
+        was_done: Whether it had completed before this one would have been started.
     """
 
-    name: str
+    planned: PlannedRun
     state: State[Any]
+    id: UUID | None
+    was_done: bool = False
 
 
 @dataclass
 class _Active:
     planned: PlannedRun
-    restarts: int
-    since: float
+    flow_run: FlowRun
+    is_own: bool
+    restarts: int = 0
+    since: float = field(default_factory=time.monotonic)
     pending_since: float | None = None
     """Since when it is seen as picked up but not started, by this process: other clocks may differ."""
 
+    @property
+    def was_done(self) -> bool:
+        """Whether another flow run has completed it meanwhile."""
+        state = self.flow_run.state
+        return not self.is_own and state is not None and state.is_completed()
+
 
 def run_all(
-    planned: Iterable[PlannedRun], fan_out: FanOut, shared: Mapping[str, Any]
-) -> Iterator[FinishedRun]:
+    planned: Iterable[PlannedRun],
+    fan_out: FanOut,
+    shared: Mapping[str, Any],
+    on_cancelled: Callable[[FinishedRun], object],
+) -> Generator[FinishedRun, None, None]:
     """Start runs of a deployment, at most `fan_out.runs_at_a_time` at a time; yield each when it has ended.
+
+    If the current flow run is cancelled, the runs that it has started are cancelled, too.
 
     Args:
         planned: The runs; read one by one, when the next one can start.
         fan_out: The deployment, and how many runs to start at a time.
         shared: The parameters of all runs. Blocks among them must be saved.
+        on_cancelled: Called with each run that is cancelled because the current flow run is.
 
     Raises:
         RunsFailedError: The deployment does not exist, or is not of the flow `annotate task`.
         ValueError: A block is not saved.
     """
-    waiting = iter(planned)
-    shared = _as_json(shared)
     active: dict[UUID, _Active] = {}
     with get_client(sync_client=True) as prefect:
-        while True:
-            while len(active) < fan_out.runs_at_a_time and (run := next(waiting, None)) is not None:
-                flow_run = _start_or_join(prefect, run, fan_out, shared)
-                active[flow_run.id] = _Active(run, 0, time.monotonic())
-            if not active:
-                return
-            for flow_run_id, now in _read(prefect, active).items():
-                each = active[flow_run_id]
-                state = _state_of(prefect, each, now)
-                if not state.is_final():
-                    continue
+        try:
+            yield from _run_all(prefect, iter(planned), fan_out, _as_json(shared), active)
+        except Exception:  # the runs go on, and the next run on the project waits for them
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or _is_cancelled(prefect):
+                for run in active.values():
+                    if run.is_own:
+                        on_cancelled(_cancel(prefect, run))
+            raise
+
+
+def _run_all(
+    prefect: SyncPrefectClient,
+    waiting: Iterator[PlannedRun],
+    fan_out: FanOut,
+    shared: Mapping[str, Any],
+    active: dict[UUID, _Active],
+) -> Iterator[FinishedRun]:
+    """See `run_all`; `active` always holds the runs that have not ended."""
+    while True:
+        while len(active) < fan_out.runs_at_a_time and (planned := next(waiting, None)) is not None:
+            run = _start_or_join(prefect, planned, fan_out, shared)
+            if run.was_done and run.flow_run.state is not None:
+                yield FinishedRun(planned, run.flow_run.state, run.flow_run.id, was_done=True)
+            else:
+                active[run.flow_run.id] = run
+        if not active:
+            return
+        for flow_run_id, now in _read(prefect, active).items():
+            each = active[flow_run_id]
+            state = _state_of(prefect, each, now)
+            if not state.is_final():
+                continue
+            if state.is_crashed() and each.restarts < fan_out.restarts:
+                get_run_logger().warning("the run on %s has crashed; starting it again", each.planned.name)
+                again = _start_or_join(prefect, each.planned, fan_out, shared)
+                again.restarts = each.restarts + 1
                 del active[flow_run_id]
-                planned_run = each.planned
-                if state.is_crashed() and each.restarts < fan_out.restarts:
-                    get_run_logger().warning("the run on %s has crashed; starting it again", planned_run.name)
-                    again = _start_or_join(prefect, planned_run, fan_out, shared)
-                    active[again.id] = _Active(planned_run, each.restarts + 1, time.monotonic())
-                    continue
-                yield FinishedRun(planned_run.name, state)
-            if active:
-                time.sleep(POLL_SECONDS)
+                active[again.flow_run.id] = again
+                continue
+            del active[flow_run_id]
+            yield FinishedRun(each.planned, state, flow_run_id)
+        if active:
+            time.sleep(POLL_SECONDS)
 
 
 def block_document_id(block: Block) -> str:
@@ -163,14 +208,16 @@ def block_document_id(block: Block) -> str:
 
 def _start_or_join(
     prefect: SyncPrefectClient, run: PlannedRun, fan_out: FanOut, shared: Mapping[str, Any]
-) -> FlowRun:
+) -> _Active:
     before = last_run(prefect, run.key_tag, run.jobs)
+    if before and before.state and before.state.is_completed() and not run.is_repeated:
+        return _Active(run, before, is_own=False)  # it has completed since the history was read
     # a run without a deployment was started from Python, and may be dead; if it is not, the slots of the task
     # make the new run wait for it
     is_on_a_worker = before is not None and before.deployment_id is not None
     if is_on_a_worker and before and before.state and not before.state.is_final():
         get_run_logger().info("run %s is already running on %s; waiting for it", before.name, run.name)
-        return before
+        return _Active(run, before, is_own=False)
     assert fan_out.deployment is not None
     try:
         started = run_deployment(
@@ -190,7 +237,21 @@ def _start_or_join(
             f"there is no deployment {fan_out.deployment!r} to start runs from; deploy it"
             " (`prefect-cvat serve`, or `prefect deploy`), or leave fan_out.deployment empty"
         ) from None
-    return cast("FlowRun", started)  # not a coroutine, since this function is not async
+    # not a coroutine, since this function is not async
+    return _Active(run, cast("FlowRun", started), is_own=True)
+
+
+def _is_cancelled(prefect: SyncPrefectClient) -> bool:
+    """Whether the current flow run is cancelled; otherwise its process was ended for another reason."""
+    state = prefect.read_flow_run(runtime_flow_run.id).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
+def _cancel(prefect: SyncPrefectClient, run: _Active) -> FinishedRun:
+    get_run_logger().info("cancelling the run on %s", run.planned.name)
+    state: State[Any] = Cancelling(message="cancelled with the run on the project that had started it")
+    prefect.set_flow_run_state(run.flow_run.id, state)
+    return FinishedRun(run.planned, state, run.flow_run.id)
 
 
 def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
@@ -16,11 +17,9 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from pydantic_core import to_jsonable_python
@@ -39,12 +38,13 @@ from prefect_cvat.tasks.wait_for_device import loaded_function
 
 __all__ = [
     "add_tags",
-    "completed_jobs",
     "function_key",
+    "is_key_tag",
     "key_tag",
     "last_run",
     "load_function_key",
     "run_key",
+    "settings_tag",
     "shard_key",
     "task_tag",
 ]
@@ -116,18 +116,22 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
         kind: The kind of the run and its own options, serializable to JSON.
         options: The options of the run; its selected jobs are not part of the key.
     """
-    frames = None if options.selection.frames is None else sorted(options.selection.frames)
-    settings: list[object] = [options.existing, options.quality, options.on_frame_error, frames]
-    if options.leaves_out_annotated:
-        settings += [options.skip_existing_iou, options.selection.unannotated]
-        if options.skip_existing_source is not ExistingSource.MANUAL:
-            settings.append(options.skip_existing_source)
-    return _digest([server_identity(url), task_id, str(media), version, kind, settings])
+    return _digest([server_identity(url), task_id, str(media), version, kind, _settings(options)])
+
+
+def settings_tag(url: str, version: str, kind: object, options: Options) -> str:
+    """The tag of all runs on a server with the same function and settings, on any task; see `run_key`."""
+    return f"settings:{_digest([server_identity(url), version, kind, _settings(options)])}"
 
 
 def key_tag(function: str, key: str) -> str:
     """The tag of runs with a key, see `run_key`: function and key, such as `nanodet_detection@9f3c...`."""
     return f"{function}@{key}"
+
+
+def is_key_tag(tag: str) -> bool:
+    """Whether a tag is a `key_tag`."""
+    return re.fullmatch(r".+@[0-9a-f]{16}", tag) is not None
 
 
 def shard_key(tag: str, jobs: Collection[int] | None) -> str:
@@ -153,19 +157,6 @@ def last_run(prefect: SyncPrefectClient, tag: str, jobs: Collection[int] | None)
     return next((run for run in _each_run(prefect, wanted) if _jobs_of(run) == _as_set(jobs)), None)
 
 
-def completed_jobs(prefect: SyncPrefectClient, tag: str, jobs: Collection[int]) -> set[int]:
-    """The jobs, of those given, that completed runs with a `key_tag` have annotated."""
-    completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
-    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=completed)
-    found: set[int] = set()
-    for run in _each_run(prefect, wanted):
-        its_jobs = _jobs_of(run)
-        found.update(jobs if its_jobs is None else its_jobs)
-        if found.issuperset(jobs):
-            break
-    return found.intersection(jobs)
-
-
 def _jobs_of(run: FlowRun) -> set[int] | None:
     return _as_set(read_jobs((run.parameters.get("frames") or {}).get("jobs")))
 
@@ -185,6 +176,17 @@ def _each_run(prefect: SyncPrefectClient, wanted: FlowRunFilter, page: int = 200
         if len(runs) < page:
             return
         offset += page
+
+
+def _settings(options: Options) -> list[object]:
+    """The options that change what a run writes to a job."""
+    frames = None if options.selection.frames is None else sorted(options.selection.frames)
+    settings: list[object] = [options.existing, options.quality, options.on_frame_error, frames]
+    if options.leaves_out_annotated:
+        settings += [options.skip_existing_iou, options.selection.unannotated]
+        if options.skip_existing_source is not ExistingSource.MANUAL:
+            settings.append(options.skip_existing_source)
+    return settings
 
 
 def _digest(value: object) -> str:

@@ -18,7 +18,14 @@ from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import add_tags, function_key, key_tag, run_key, task_tag
+from prefect_cvat.flows.flow_run_tags import (
+    add_tags,
+    function_key,
+    key_tag,
+    run_key,
+    settings_tag,
+    task_tag,
+)
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.messages.plurals import pluralize
@@ -87,7 +94,8 @@ def run_on_task(
                 """Tag the flow run with its key early, as other runs look for runs of the same key."""
                 media = plan.info.meta.chunks_updated_date
                 key = run_key(client.url, task_id, media, version, kind, options)
-                add_tags([key_tag(function.function, key)])
+                settings = settings_tag(client.url, version, kind, options)
+                add_tags([key_tag(function.function, key), settings])
 
             with _failure_reported(run, started):
                 report = run_pipeline(

@@ -100,6 +100,10 @@ def choose_tasks(
     from prefect_cvat.planning.task_search import find_tasks
 
     for found in find_tasks(
-        client, selection, scope.project, all_tasks=scope.all_tasks, on_skipped=on_skipped
+        client,
+        selection,
+        scope.project,
+        all_tasks=scope.all_tasks,
+        on_skipped=lambda _, reason: on_skipped(reason),
     ):
         yield ChosenTask(found.task.id, found.jobs)

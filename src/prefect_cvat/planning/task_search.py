@@ -88,16 +88,18 @@ def find_tasks(
     project_id: int | None = None,
     *,
     all_tasks: bool = False,
-    on_skipped: Callable[[str], object] = lambda _: None,
+    is_done: Callable[[Task], bool] = lambda _: False,
+    on_skipped: Callable[[Task, str], object] = lambda *_: None,
 ) -> Iterator[FoundTask]:
-    """Find the selected tasks that can be annotated, oldest first.
+    """Find the selected tasks that can be annotated, oldest first. Each is read when it is asked for.
 
     Args:
         client: The server.
         selection: Which tasks.
         project_id: The id of their project.
         all_tasks: Search all tasks that the user may see, instead of a project.
-        on_skipped: Called with a message for each task that cannot be annotated.
+        is_done: Whether a task needs nothing; called before anything about it is read.
+        on_skipped: Called with each task that cannot be annotated, and a message that says why.
 
     Raises:
         ValueError: Neither a project nor `all_tasks` is given, or both.
@@ -106,7 +108,11 @@ def find_tasks(
         PermissionDeniedError: The user may not see it.
     """
     tasks = list_tasks(client, selection, project_id, all_tasks=all_tasks)
-    return (found for task in tasks if (found := _plan(client, task, selection, on_skipped)) is not None)
+    return (
+        found
+        for task in tasks
+        if not is_done(task) and (found := _plan(client, task, selection, on_skipped)) is not None
+    )
 
 
 def list_tasks(
@@ -135,7 +141,7 @@ def list_tasks(
 
 
 def _plan(
-    client: Client, task: Task, selection: TaskSelection, on_skipped: Callable[[str], object]
+    client: Client, task: Task, selection: TaskSelection, on_skipped: Callable[[Task, str], object]
 ) -> FoundTask | None:
     """Plan a task; None if it is not selected, or cannot be annotated."""
     try:
@@ -147,7 +153,7 @@ def _plan(
         ):
             return None
     except _TASK_ERRORS as error:
-        on_skipped(shorten(f"task {task.id}: {error}"))
+        on_skipped(task, shorten(f"task {task.id}: {error}"))
         return None
     if not jobs:
         return None

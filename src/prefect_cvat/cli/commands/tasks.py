@@ -147,7 +147,7 @@ def _listed(
         selection,
         scope.project,
         all_tasks=scope.all_tasks,
-        on_skipped=lambda reason: stderr.print(f"left out: {reason}", markup=False),
+        on_skipped=lambda _, reason: stderr.print(f"left out: {reason}", markup=False),
     )
     for each in found:
         yield _list(client, each.task, each)
