@@ -26,6 +26,7 @@ from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import key_tag, load_function_key, run_key, settings_tag, task_tag
+from prefect_cvat.flows.form import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import Outcome, ProjectReport, publish_project_report
 from prefect_cvat.flows.run_history import RunHistory
@@ -55,12 +56,13 @@ def _name_run() -> str:
 
 
 @flow(name="annotate project", flow_run_name=_name_run, persist_result=False, retries=0)
+@form
 def annotate_project(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
     tasks: TaskSelection = TaskSelection(),
     all_tasks: bool = False,
-    function: str = DETECTION_FUNCTION,
+    function: DetectionFunctionName = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     labels: LabelOptions = LabelOptions(),
@@ -79,7 +81,7 @@ def annotate_project(
         project_id: The number of the project in CVAT.
         tasks: Which of its tasks.
         all_tasks: In place of a project, all tasks that the user may see, of any project or none.
-        function: A built-in function, such as nanodet_detection, or one that a package has registered.
+        function: A built-in function or a registered one; or a module that the worker allows.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function, labels and annotations.
         labels: Which labels of the function are written, and from which confidence on.

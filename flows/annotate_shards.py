@@ -27,6 +27,7 @@ from prefect_cvat.flows.flow_run_tags import (
     settings_tag,
     task_tag,
 )
+from prefect_cvat.flows.form import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.shard_runners import shard_task_runner
@@ -59,11 +60,12 @@ __all__ = ["annotate_shards"]
     persist_result=False,
     retries=0,
 )
+@form
 def annotate_shards(
     task_id: TaskId,
     credentials: CvatCredentials,
     shard_frames: Annotated[int, Field(ge=1)] = 1000,
-    function: str = DETECTION_FUNCTION,
+    function: DetectionFunctionName = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     labels: LabelOptions = LabelOptions(),
@@ -82,7 +84,7 @@ def annotate_shards(
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT; saved, as each piece loads it for itself.
         shard_frames: About how many frames a piece has; a job is never split.
-        function: A built-in function, such as nanodet_detection, or one that a package has registered.
+        function: A built-in function or a registered one; or a module that the worker allows.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function, labels and annotations.
         labels: Which labels of the function are written, and from which confidence on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.form import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
@@ -21,10 +22,11 @@ __all__ = ["annotate_task"]
 
 
 @flow(name="annotate task", flow_run_name=name_run, persist_result=False, retries=0)
+@form
 def annotate_task(
     task_id: TaskId,
     credentials: CvatCredentials,
-    function: str = DETECTION_FUNCTION,
+    function: DetectionFunctionName = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     labels: LabelOptions = LabelOptions(),
@@ -39,7 +41,7 @@ def annotate_task(
     Args:
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
-        function: A built-in function, such as nanodet_detection, or one that a package has registered.
+        function: A built-in function or a registered one; or a module that the worker allows.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function, labels and annotations.
         labels: Which labels of the function are written, and from which confidence on.

@@ -18,6 +18,7 @@ from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_line
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
+from prefect_cvat.flows.form import FunctionToEvaluate, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
@@ -55,10 +56,11 @@ def name_run() -> str:
 
 
 @flow(name="evaluate task", flow_run_name=name_run, persist_result=False, retries=0)
+@form
 def evaluate_task(
     task_id: TaskId,
     credentials: CvatCredentials,
-    function: str = "",
+    function: FunctionToEvaluate = "",
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     truth: GroundTruthSource = "manual",

@@ -21,11 +21,12 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run as runtime_flow_run
 from prefect.states import Cancelled, Cancelling, Crashed
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.flow_run_tags import last_run, shard_key
+from prefect_cvat.options.option_model import OptionModel
 
 __all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "run_all"]
 
@@ -42,10 +43,8 @@ START_TIMEOUT_SECONDS = 600.0
 """A run that a worker has picked up must start within this time; its process imports torch first."""
 
 
-class FanOut(BaseModel):
+class FanOut(OptionModel):
     """How the runs on the tasks of a project are distributed over workers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     deployment: str | None = Field(
         default=ANNOTATE_TASK,

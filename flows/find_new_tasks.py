@@ -21,6 +21,7 @@ from prefect_cvat.events.cvat_events import TaskState, task_ready
 from prefect_cvat.events.send_events import emit_events
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.flows.final_state import completed
+from prefect_cvat.flows.form import form
 from prefect_cvat.http.server_url import server_slug, slug
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.task_search import check_project_is_visible, check_scope
@@ -37,6 +38,7 @@ PAGE_SIZE = 100
 
 
 @flow(name="find new tasks", flow_run_name="find new tasks", persist_result=False)
+@form
 def find_new_tasks(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.form import InteractionFunctionName, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
@@ -21,10 +22,11 @@ INTERACTION_FUNCTION = "grabcut_interaction"
 
 
 @flow(name="refine task", flow_run_name=name_run, persist_result=False, retries=0)
+@form
 def refine_task(
     task_id: TaskId,
     credentials: CvatCredentials,
-    function: str = INTERACTION_FUNCTION,
+    function: InteractionFunctionName = INTERACTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     refine_options: RefineOptions = RefineOptions(),

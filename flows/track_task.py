@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.form import TrackFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
@@ -23,10 +24,11 @@ __all__ = ["track_task"]
 
 
 @flow(name="track task", flow_run_name=name_run, persist_result=False, retries=0)
+@form
 def track_task(
     task_id: TaskId,
     credentials: CvatCredentials,
-    function: str = DETECTION_FUNCTION,
+    function: TrackFunctionName = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     track_options: TrackOptions = TrackOptions(),

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import traceback
 import uuid
-from urllib.error import HTTPError, URLError
 
 import pytest
 from prefect.blocks.core import Block
@@ -39,25 +38,12 @@ class TestPrefectsStandards(BlockStandardTestSuite):
         return request.param
 
     def test_has_a_valid_image(self, block):
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(10)
-        try:
-            super().test_has_a_valid_image(block)
-        except HTTPError:
-            raise
-        except URLError as error:
-            pytest.skip(f"the logo cannot be fetched here: {error.reason}")
-        finally:
-            socket.setdefaulttimeout(before)
+        """It has none: Prefect takes only addresses, and where there is no internet it would show a broken image."""
+        assert block._logo_url is None
 
 
 def test_block_is_tested_for_prefect_standards():
     assert CvatCredentials in BLOCKS
-
-
-def test_the_logo_has_an_https_address():
-    assert CvatCredentials._logo_url.scheme == "https"
-    assert CvatCredentials._to_block_type().logo_url == CvatCredentials._logo_url
 
 
 def test_prefect_discovers_the_block_by_the_entry_point():

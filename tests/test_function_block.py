@@ -1,8 +1,5 @@
 """The block with a configured function, and its use in a flow."""
 
-import socket
-from urllib.error import HTTPError, URLError
-
 import pytest
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
@@ -19,16 +16,8 @@ class TestPrefectsStandards(BlockStandardTestSuite):
         return CvatFunction
 
     def test_has_a_valid_image(self, block):
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(10)
-        try:
-            super().test_has_a_valid_image(block)
-        except HTTPError:
-            raise
-        except URLError as error:
-            pytest.skip(f"the logo cannot be fetched here: {error.reason}")
-        finally:
-            socket.setdefaulttimeout(before)
+        """It has none: Prefect takes only addresses, and where there is no internet it would show a broken image."""
+        assert block._logo_url is None
 
 
 def test_loads_its_function():

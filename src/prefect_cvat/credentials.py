@@ -38,11 +38,6 @@ class CvatCredentials(ServerLogin, Block):
     _block_type_slug = "cvat-credentials"
     _description = "The URL of a CVAT server and the credentials to log in."
     _documentation_url = HttpUrl("https://docs.cvat.ai/docs/api_sdk/")
-    # CVAT's logo, from its repository; at a commit, since a branch may move it
-    _logo_url = HttpUrl(
-        "https://raw.githubusercontent.com/cvat-ai/cvat/189d0a314a42486b8fc2922d5a24caf4b77d6487"
-        "/site/static/favicons/pwa-192x192.png"
-    )
 
     @model_validator(mode="after")
     def _check_names(self) -> CvatCredentials:

@@ -57,11 +57,6 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
     _block_type_slug = "cvat-function"
     _description = "An auto-annotation function, with its parameters, thresholds and label map."
     _documentation_url = HttpUrl("https://docs.cvat.ai/docs/api_sdk/sdk/auto-annotation/")
-    # CVAT's own, as for the credentials
-    _logo_url = HttpUrl(
-        "https://raw.githubusercontent.com/cvat-ai/cvat/189d0a314a42486b8fc2922d5a24caf4b77d6487"
-        "/site/static/favicons/pwa-192x192.png"
-    )
 
     @field_validator("function_parameters")
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_cvat.auto_annotation.loading import function_names
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.options.execution_options import ExecutionOptions
 from prefect_cvat.options.frame_options import FrameOptions
@@ -52,28 +53,60 @@ def save_screenshot(page, tmp_path):
     return save
 
 
-def test_form_describes_fields_and_starts_a_run(prefect_api, serve, client, page, save_screenshot):
+@pytest.fixture
+def open_form(prefect_api, page):
+    """Open the form of a deployment."""
+
+    def open_form(deployment: str) -> None:
+        page.goto(f"{prefect_api.ui_url}/deployments")
+        page.get_by_role("link", name=deployment, exact=True).click()
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_text("Custom run").first.click()
+        page.get_by_text("The block that says how to log in to CVAT.").wait_for()
+
+    return open_form
+
+
+def submit(page) -> None:
+    page.get_by_role("button", name="Submit").click()
+
+
+def view_run(page) -> None:
+    page.get_by_role("button", name="View run").first.click(force=True)  # several notices may overlap
+
+
+def test_form_describes_fields_and_starts_a_run(prefect_api, serve, client, page, save_screenshot, open_form):
     task_id = create_demo_task(client)
     served = serve()
 
     page.goto(f"{prefect_api.ui_url}/deployments")
     page.get_by_role("link", name="annotate-task", exact=True).wait_for()
     save_screenshot("deployments")
-    page.get_by_role("link", name="annotate-task", exact=True).click()
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Custom run").first.click()
-    page.get_by_text("The number of the task in CVAT.").wait_for()
+    open_form("annotate-task")
     for explanation in (
-        "The block that says how to log in to CVAT.",
+        "The number of the task in CVAT.",
         LabelOptions.model_fields["conf_threshold"].description,
         FrameOptions.model_fields["frames"].description,
         ExecutionOptions.model_fields["downloads"].description,
     ):
         assert page.get_by_text(explanation).count() == 1
+    titles = page.locator(".schema-form-property__label").all_inner_texts()
+    assert titles[:4] == ["Task", "Credentials", "Function (Optional)", "Function parameters (Optional)"]
+    assert not [title for title in titles if "_" in title or not title[0].isupper()]
+    assert page.locator("img").count() == 0, "a logo would come from the internet"
+
     page.locator("input[type=number]").first.fill(str(task_id))
     save_screenshot("form")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").first.click(force=True)  # several notices may overlap
+    page.locator(".p-select-button__control", has_text="nanodet_detection").focus()
+    page.keyboard.press("ArrowDown")
+    functions = page.locator(".p-select-option")
+    functions.first.wait_for()
+    assert functions.all_inner_texts() == [
+        name for name in function_names() if not name.endswith(("_tracking", "_interaction"))
+    ]
+    functions.filter(has_text="nanodet_detection").click()
+    submit(page)
+    view_run(page)
     name = f"annotate task {task_id} with nanodet_detection"
     page.get_by_text(name).first.wait_for()
     page.get_by_text("Completed", exact=True).first.wait_for(timeout=180_000)
@@ -88,3 +121,26 @@ def test_form_describes_fields_and_starts_a_run(prefect_api, serve, client, page
     shapes = client.task_annotations(task_id).shapes
     assert len({shape["frame"] for shape in shapes}) >= 4
     assert served.returncode is None
+
+
+def test_form_and_run_name_a_mistake(serve, client, page, open_form):
+    task_id = create_demo_task(client)
+    serve()
+    open_form("annotate-task")
+    number = page.locator("input[type=number]").first
+    submit(page)
+    page.get_by_text("'task_id' is a required property").wait_for()
+    number.fill("0")
+    submit(page)
+    page.get_by_text("0 is less than the minimum of 1").first.wait_for()
+
+    number.fill(str(task_id))
+    page.get_by_role("button", name="Module", exact=True).click()
+    page.locator("textarea").first.fill("nanodet")
+    submit(page)
+    view_run(page)
+    page.get_by_text("Failed", exact=True).first.wait_for(timeout=120_000)
+    page.get_by_text(
+        re.compile("there is no function 'nanodet'; there are .*nanodet_detection")
+    ).first.wait_for()
+    assert client.task_annotations(task_id).shapes == []

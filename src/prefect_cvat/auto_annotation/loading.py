@@ -25,6 +25,7 @@ from prefect_cvat.settings import Settings
 __all__ = [
     "builtin_functions",
     "find_function",
+    "function_names",
     "import_builtin",
     "load_function",
     "load_function_file",
@@ -45,6 +46,12 @@ def builtin_functions() -> dict[str, str | None]:
     """The names of the functions that come with this package, each with the extra that it needs."""
     extras: dict[str, str | None] = importlib.import_module(BUILTINS).EXTRAS
     return extras
+
+
+def function_names() -> list[str]:
+    """The names of the functions that come with this package, and of those that packages have registered."""
+    registered = {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return [*builtin_functions(), *sorted(registered - builtin_functions().keys())]
 
 
 def import_builtin(name: str) -> ModuleType:
@@ -100,7 +107,7 @@ def find_function(name: str) -> str:
             f" by a prefix in the environment variable {ALLOWED_MODULES}"
         )
     raise FunctionLoadError(
-        f"there is no function {name!r}; there are {', '.join([*builtins, *sorted(registered)])}, and modules"
+        f"there is no function {name!r}; there are {', '.join(function_names())}, and modules"
         f" under a prefix in the environment variable {ALLOWED_MODULES}"
     )
 

@@ -1,0 +1,43 @@
+"""The form of each flow: titles alike, and the functions to choose from."""
+
+import importlib
+
+import pytest
+
+FLOWS = {
+    "annotate_task": ("nanodet_detection", "optical_flow_tracking"),
+    "annotate_project": ("torchvision_classification", "grabcut_interaction"),
+    "annotate_shards": ("tiled", "sam2_tracking"),
+    "track_task": ("optical_flow_tracking", "grabcut_interaction"),
+    "refine_task": ("grabcut_interaction", "nanodet_detection"),
+    "evaluate_task": ("nanodet_detection", "sam2_tracking"),
+    "find_new_tasks": None,
+}
+
+
+def parameters_of(name):
+    return getattr(importlib.import_module(f"prefect_cvat.flows.{name}"), name).parameters
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_titles_are_alike(name):
+    parameters = parameters_of(name)
+    titles = {field: schema["title"] for field, schema in parameters.properties.items()}
+    for model in parameters.definitions.values():
+        if model.get("block_type_slug") is None:
+            titles |= {
+                field: schema.get("title", "Enum") for field, schema in model.get("properties", {}).items()
+            }
+    for field, title in titles.items():
+        assert title[0].isupper(), field
+        assert "_" not in title, field
+        assert title[1:] == title[1:].lower() or "IoU" in title, field
+
+
+@pytest.mark.parametrize("name", [name for name, examples in FLOWS.items() if examples])
+def test_function_is_chosen_from_a_list_or_is_a_module(name):
+    listed, not_listed = FLOWS[name]
+    from_list, module = parameters_of(name).properties["function"]["anyOf"]
+    assert listed in from_list["enum"]
+    assert not_listed not in from_list["enum"]
+    assert module == {"type": "string", "title": "Module"}
