@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.client.schemas import OrchestrationResult
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
@@ -144,7 +145,9 @@ def _end_as_cancelled(message: str) -> None:
     assert context is not None
     assert context.flow_run is not None
     with suppress(httpx.HTTPError), get_client(sync_client=True) as prefect:
-        answer = prefect.set_flow_run_state(context.flow_run.id, Cancelled(message=message))
+        answer: OrchestrationResult[Any] = prefect.set_flow_run_state(
+            context.flow_run.id, Cancelled(message=message)
+        )
         context.flow_run.state = answer.state  # Prefect logs it at the end
 
 

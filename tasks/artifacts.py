@@ -147,8 +147,8 @@ def publish_report(
     with warn_if_refused(), ThreadPoolExecutor(ARTIFACTS_AT_A_TIME) as threads:
 
         def create(make: Callable[[str, str, str], object], content: str, key: str, description: str) -> None:
-            arguments = content, f"{key}-{task}", f"{link}: {description}"
-            created.append(threads.submit(copy_context().run, make, *arguments))
+            described = f"{link}: {description}"
+            created.append(threads.submit(copy_context().run, make, content, f"{key}-{task}", described))
 
         created: list[Future[object]] = []
         create(create_markdown_artifact, render_markdown(report, outcome, error), "report", outcome)
