@@ -98,11 +98,29 @@ def test_only_jobs_that_match_are_annotated(client, make_task):
 
 
 def test_tasks_that_cannot_be_annotated_are_reported(client, names):
-    client.create_task("empty", [])
-    told = []
+    task = client.create_task("empty", [])
+    reasons = {}
     empty = TaskSelection(name_pattern="empty")
-    assert list(find_tasks(client, empty, all_tasks=True, on_skipped=told.append)) == []
-    assert "('empty') has no data yet" in told[-1]
+
+    def report(skipped, reason):
+        reasons[skipped.id] = reason
+
+    assert list(find_tasks(client, empty, all_tasks=True, on_skipped=report)) == []
+    assert "('empty') has no data yet" in reasons[task.id]
+
+
+def test_tasks_that_are_done_are_not_read(client, make_task, names):
+    done, other = make_task(1), make_task(1)
+    for task_id in (done, other):
+        rename(client, task_id, "is it done")
+    found = find_tasks(
+        client,
+        TaskSelection(name_pattern="is it done"),
+        all_tasks=True,
+        is_done=lambda task: task.id == done,
+        on_skipped=lambda task, reason: pytest.fail(reason),
+    )
+    assert [each.task.id for each in found] == [other]
 
 
 def test_unannotated_frames_are_counted_without_excluded_ones(client, make_task, names):
