@@ -1,5 +1,6 @@
 """Commands that are ended by Ctrl-C or SIGTERM."""
 
+import json
 import os
 import re
 import signal
@@ -127,3 +128,21 @@ def test_sigterm_while_a_function_is_loaded_ends_the_command(server, function, t
     code, _, err = interrupted(arguments, started.exists, by=signal.SIGTERM)
     assert code == 143, err
     assert err.splitlines() == ["error: ended by SIGTERM; run it again to complete it"]
+
+
+def test_ctrl_c_in_the_second_of_several_tasks_ends_all_and_sums_up(
+    server, make_task, client, function, tmp_path
+):
+    first, second, third = make_task(2), make_task(60), make_task(2)
+    report = tmp_path / "report.json"
+    code, out, err = interrupted(
+        [*server, "annotate", first, second, third, *function(SLOW), ALLOW, "--frames-per-batch", 2]
+        + ["--report", report],
+        lambda: len(shapes(client, second)) >= 4,
+    )
+    assert code == 130, err
+    there = len(shapes(client, second))
+    assert f"{there} annotations of this run are in task {second}" in err
+    assert out.splitlines()[-1] == "1 task: 1 done, 0 failed"
+    assert shapes(client, third) == []
+    assert [each["task_id"] for each in json.loads(report.read_text())["reports"]] == [first]
