@@ -17,6 +17,9 @@ __all__ = ["FunctionThread", "Job"]
 BATCH_WINDOW = 0.010
 """How long a call waits for others, in seconds, where others are on their way or may come back."""
 
+LONGEST_WINDOW = 0.020
+"""The same after slow batches: a sixth of what the last one took, but not more."""
+
 COMING_BACK = 0.1
 """How long after a batch its callers are expected to come back, in seconds."""
 
@@ -68,6 +71,7 @@ class FunctionThread:
         self._announced = 0
         self._callers = 1
         self._ended_at = 0.0
+        self._window = BATCH_WINDOW
         self._busy_since: float | None = None
 
     @property
@@ -122,6 +126,7 @@ class FunctionThread:
                 with self._changed:
                     self._callers = len(batch) + len(self._jobs)
                     self._ended_at = time.monotonic()
+                    self._window = min(max(BATCH_WINDOW, self.busy_seconds / 6), LONGEST_WINDOW)
                     self._busy_since = None
         self._ended()
 
@@ -138,7 +143,7 @@ class FunctionThread:
             limit = self._max_batch()
             begin = time.monotonic()
             expected = self._callers if begin - self._ended_at < COMING_BACK else 1
-            end = begin + BATCH_WINDOW
+            end = begin + self._window
             while len(self._jobs) < limit and (self._announced or len(self._jobs) < expected):
                 left = end - time.monotonic()
                 if left <= 0 or self._is_closed:
