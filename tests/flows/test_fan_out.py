@@ -33,8 +33,8 @@ def picked_up(prefect):
 
 
 @pytest.fixture
-def active():
-    return _Active(planned=None, restarts=0, since=time.monotonic())
+def active(picked_up):
+    return _Active(planned=None, flow_run=picked_up, is_own=True)
 
 
 def test_run_on_a_server_with_another_clock_is_not_taken_for_dead(prefect, picked_up, active):

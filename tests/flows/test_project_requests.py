@@ -109,7 +109,7 @@ def test_only_a_task_of_the_same_date_is_unchanged(project, annotate, client):
     assert not history.is_unchanged(task.model_copy(update={"updated_date": later}))
     assert not history.is_unchanged(task.model_copy(update={"updated_date": None}))
     assert not history.is_unchanged(task.model_copy(update={"id": task_id + 1}))
-    assert not history.has_annotated_all(task, "key:of-other-media")
+    assert not history.has_annotated_all(task, "a_function@of-other-media")
 
 
 def test_report_links_tasks_and_runs(project, annotate, client):
@@ -127,13 +127,15 @@ def test_a_run_that_has_completed_meanwhile_is_not_started_again(prefect_server)
     def annotated():
         return None
 
-    key = f"key:{uuid4()}/all jobs"
-    with tags(key):
+    tag = f"a_function@{uuid4().hex[:16]}"
+    with tags(tag):
         state = annotated(return_state=True)
 
     @flow(persist_result=False)
     def on_project(**options):
-        planned = PlannedRun(task_id=1, name="task 1", key=key, tags=(), parameters={}, **options)
+        planned = PlannedRun(
+            task_id=1, name="task 1", key_tag=tag, jobs=None, tags=(), parameters={}, **options
+        )
         return list(run_all([planned], FanOut(deployment="no/such"), {}, lambda _: None))
 
     [run] = on_project()

@@ -41,7 +41,7 @@ def task(sandbox):
 @pytest.fixture
 def commands_of_make(tmp_path):
     """The commands that make would run, with the setup if needed; really running `make test` would run this test."""
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "setup.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
 

@@ -66,7 +66,7 @@ def test_undoes_all_shards_of_a_run(credentials, client, make_task, tmp_path, mo
     task_id = make_task(6, segment_size=2)
     report = annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
     assert report.run == last_flow_run()
-    assert len(list((tmp_path / report.run).iterdir())) == 3
+    assert len(list((tmp_path / report.run).glob("*.jsonl"))) == 3
     assert len(read_run(report.run).jobs) == 3
     assert undo_run(client, report.run).removed == report.added == 6
     assert not client.task_annotations(task_id).shapes

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.auto_annotation.interface import DetectionFunction
@@ -147,6 +147,8 @@ class PlannedReadOnlyRun(PlannedAnnotateRun):
         plan: The plan of the run.
         workspace: The folder for temporary files.
     """
+
+    in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
 
     def __init__(self, run: ReadOnlyRun, plan: Plan, workspace: Workspace) -> None:
         super().__init__(run.context, plan, workspace, run.detector)
