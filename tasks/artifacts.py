@@ -155,9 +155,8 @@ def publish_report(
         for picture in pictures:
             uri = data_uri("image/svg+xml", picture.svg.encode())
             create(create_image_artifact, uri, f"frame-{picture.frame}", escape(picture.description))
-        if (
-            report.scores and outcome != "cancelled"
-        ):  # cancelling is to be quick; the plot is drawn while the others are sent
+        # drawn while the others are sent; cancelling is to be quick
+        if report.scores and outcome != "cancelled":
             uri = data_uri("image/png", plot_scores(report.scores))
             create(create_image_artifact, uri, "scores", "scores")
         for each in created:

@@ -9,12 +9,14 @@ import PIL.Image
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
+from prefect.states import AwaitingRetry
 from skimage import data
 
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.deployments.automations import CRASHED_AFTER_SECONDS, CRASHED_MESSAGE
 from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK
 from prefect_cvat.deployments.set_up_server import set_up
+from prefect_cvat.tasks.prefect_limits import LEASE_SECONDS
 
 FRAMES = 40
 
@@ -78,7 +80,7 @@ def test_run_of_dead_machine_is_marked_crashed_and_next_run_completes(serve, tas
     assert annotated() == dict.fromkeys(range(FRAMES), 1)
 
 
-def test_serve_reports_killed_run_within_seconds(serve, task_id, annotated, wait_for):
+def test_serve_reports_killed_run_within_seconds_and_retry_completes_it(serve, task_id, annotated, wait_for):
     machine = serve()
     run_id = start_run(task_id)
     wait_for(annotated, 120, "the first annotations", machine)
@@ -89,6 +91,15 @@ def test_serve_reports_killed_run_within_seconds(serve, task_id, annotated, wait
 
     assert crashed.is_crashed()
     assert 0 < len(annotated()) < FRAMES
+    with get_client(sync_client=True) as prefect:  # as the button Retry on the page of the run does
+        prefect.set_flow_run_state(run_id, AwaitingRetry())
+    # it first waits for the slots of the dead process
+    completed = wait_for(
+        lambda: (found := state(run_id)).is_final() and found, LEASE_SECONDS + 200, "the end", machine
+    )
+    assert completed.is_completed(), machine.text()
+    assert annotated() == dict.fromkeys(range(FRAMES), 1)
+    assert "Cached('2 frames, 2 of them detected in an earlier run" in machine.text()
     assert machine.stop() == 0
     with get_client(sync_client=True) as prefect:
         assert not any(deployment.paused for deployment in prefect.read_deployments())

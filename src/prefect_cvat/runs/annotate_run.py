@@ -12,6 +12,7 @@ from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
@@ -209,7 +210,8 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         with closing(images):
             found = []
             for detections in self.detector.detect_fed(images):
-                self.context.pause()  # a run that is stopped does not wait for the rest of the batch
+                if self.context.stopped.is_set():  # it does not wait for the rest of the batch
+                    raise RunStoppedError(f"task {self.context.task_id}, {batch}: the run was stopped")
                 found.append(detections)
         if self._cached is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
