@@ -140,7 +140,7 @@ def report_failure(report: RunReport, error: BaseException) -> None:
 
 
 def _end_as_cancelled(message: str) -> None:
-    """Set the final state of the current flow run: whoever cancels it would do that seconds later."""
+    """Set the final state of the current flow run. Prefect's runner does that again, some seconds later."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None

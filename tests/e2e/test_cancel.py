@@ -82,14 +82,11 @@ def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, 
     assert f"{len(left)} annotations of this run are in task {task_id}" in served.text()
 
     # it looks like cancelling
-    assert f"{len(left)} annotations of this run are in task {task_id}" in state.message
     assert set(states.values()) == {"Completed", "Cancelled"}, states
     log = served.text()
     assert "Traceback" not in log, log
     assert "ERROR" not in log, log
     assert "Finished in state Running" not in log, log
-    with get_client(sync_client=True) as prefect:  # the runner has not replaced the message since
-        assert prefect.read_flow_run(run_id).state.message == state.message
 
     run_id = start_run(task_id)
     with get_client(sync_client=True) as prefect:
