@@ -3,6 +3,7 @@
 - `stages`: the stages of a run on a task (plan, validate, fetch, detect, remap, upload) as Prefect tasks.
 - `annotate_shard`: a Prefect task that runs all stages on some jobs of a task.
 - `prefect_task_options`: retries and error messages of all of these.
+- `log_records`: shorter tracebacks in the logs of runs.
 - `artifacts`: the progress bar, report and pictures of a run in Prefect's pages.
 - `prefect_limits`, `wait_for_device`, `wait_for_task`: how many runs use a server, a GPU or a task at a time.
 """

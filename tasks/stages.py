@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
-from logging import ERROR, INFO, LogRecord, getLevelName, getLogger
 from typing import Any
 
 from prefect import Task, task
@@ -28,6 +27,7 @@ from prefect_cvat.runs.execution.pipeline import STAGES
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import Workspace
+from prefect_cvat.tasks.log_records import shorten_log_records
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
 
 __all__ = ["BatchStages", "PrefectSubmitter", "finish_upload", "plan_task", "run_batch"]
@@ -69,14 +69,7 @@ def finish_upload(run: PlannedRun[Any]) -> None:
     run.finish_upload()
 
 
-def _is_worth_showing(record: LogRecord) -> bool:
-    """Log the end of a batch of a run that was stopped as information; Prefect logs it as an error."""
-    if record.levelno == ERROR and record.getMessage().startswith("Finished in state Cancelled("):
-        record.levelno, record.levelname = INFO, getLevelName(INFO)
-    return True
-
-
-getLogger("prefect.task_runs").addFilter(_is_worth_showing)
+shorten_log_records()
 
 
 class BatchStages:

@@ -1,5 +1,6 @@
 """The flow, on a real Prefect server, against the sandbox over HTTP, with real photographs and NanoDet."""
 
+import logging
 import re
 
 import pytest
@@ -112,6 +113,30 @@ def test_errors_fail_the_run_without_retries(credentials, client):
     assert run.state_name == "Failed"
     assert "label 'person' is not in dataset" in run.state.message
     assert [(t.name.split("-")[0], t.state_name) for t in task_runs(run.id)] == [("plan task", "Completed")]
+
+
+def test_no_log_record_has_kilobytes(credentials, client, monkeypatch):
+    """Prefect logs the error of a run with its whole traceback."""
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    records = []
+    handler = logging.Handler()
+    handler.setFormatter(logging.Formatter())
+    handler.emit = lambda record: records.append(handler.format(record))
+    task = client.create_task("cursed", [label_spec("car", None)])
+    client.upload_images(task.id, {"cursed.png": picture()})
+    loggers = [logging.getLogger(f"prefect.{kind}_runs") for kind in ("task", "flow")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        with pytest.raises(BadFunctionError, match="cursed"):
+            annotate_task(task.id, credentials, function="flow_functions.one_box")
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    with_traceback = [record for record in records if "File " in record]
+    assert with_traceback
+    assert max(map(len, records)) < 2000
+    assert all("is cursed" in record for record in with_traceback)
 
 
 def test_form_describes_every_parameter():
