@@ -1,6 +1,6 @@
 """Calls a gateway as CVAT 2.73 does: its headers, its bodies, a new connection each time.
 
-`stored` is what CVAT makes of the answer of a detector, as far as it can be told without a task.
+`stored` is what CVAT makes of the answer of a detector, as far as that depends on no task.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""What Prometheus is told of runs on a real Prefect server, read over HTTP."""
+"""Metrics of runs on a real Prefect server, read over HTTP as Prometheus does."""
 
 import re
 import socket
