@@ -1,10 +1,5 @@
 """Where the command line gets the server and the login from."""
 
-import ssl
-import subprocess
-import threading
-from http.server import HTTPServer, SimpleHTTPRequestHandler
-
 import pytest
 
 from command_line import run_command_text as run
@@ -133,20 +128,8 @@ def test_a_secret_on_the_command_line_is_warned_of(annotate):
 
 
 def test_ca_bundle_verifies_a_server_with_a_private_certificate(tmp_path, annotate):
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
-        + ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    host = ["--server-host", f"https://localhost:{server.server_port}", "--access-token", "abc"]
-    try:
+    with tls_server(tmp_path) as (url, certificate):
+        host = ["--server-host", url, "--access-token", "abc"]
         done = run(*host, *annotate)
         assert (done.returncode, "(--ca-bundle on the command line" in done.stderr) == (1, True), done.stderr
         done = run(*host, "--ca-bundle", certificate, *annotate)
@@ -156,6 +139,3 @@ def test_ca_bundle_verifies_a_server_with_a_private_certificate(tmp_path, annota
         assert "or correct --ca-bundle" in done.stderr
         done = run(*host, "--ca-bundle", certificate, "--insecure", *annotate)
         assert (done.returncode, "contradict each other" in done.stderr) == (2, True), done.stderr
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,14 +1,11 @@
 import errno
 import io
 import json
-import ssl
-import subprocess
 import tempfile
-import threading
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import pytest
 
+from loopback_server import tls_server
 from prefect_cvat import Client, exceptions
 from prefect_cvat.exceptions import (
     AuthenticationError,
@@ -342,27 +339,11 @@ def test_raises_storage_error_if_the_disk_is_full(monkeypatch):
 
 
 def test_raises_tls_error_for_an_unverified_certificate(tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
-        + ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"https://localhost:{server.server_port}"
+    with tls_server(tmp_path) as (url, certificate):
         with pytest.raises(TlsError, match="certificate.*verify="):
             quick_client(url).task(1)
         with pytest.raises(NotFoundError):
             quick_client(url, verify=str(certificate)).task(1)
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_reports_why_an_image_cannot_be_processed(client):
