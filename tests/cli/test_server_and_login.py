@@ -3,6 +3,7 @@
 import pytest
 
 from command_line import run_command_text as run
+from loopback_server import tls_server
 from scripted_server import scripted_server
 
 
