@@ -9,9 +9,11 @@ chunk), so the next run on the project skips the task without a request.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -21,6 +23,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.flows.flow_run_tags import is_key_tag
 from prefect_cvat.models import Task
@@ -94,7 +97,9 @@ class RunHistory:
         history = self._tasks[task.id]
         if date := _date(task):
             tags = [tag for tag in history.tags if not tag.startswith(_UNCHANGED)]
-            self._prefect.update_flow_run(history.run, tags=[*tags, f"{_UNCHANGED}{date}"])
+            # without the tag, the next run on the project sends one request more
+            with suppress(httpx.HTTPError, ObjectNotFound):
+                self._prefect.update_flow_run(history.run, tags=[*tags, f"{_UNCHANGED}{date}"])
 
     def _take(self, run: FlowRun) -> None:
         task_id = run.parameters.get("task_id")

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 
+from prefect_cvat import annotate_task as annotate_with
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
 from prefect_cvat.auto_annotation.loading import parse_parameter
 from prefect_cvat.auto_annotation.secret_text import SecretReference, SecretText
-from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.inference.function_digest.digest import digest_of
@@ -74,6 +77,25 @@ def test_error_of_function_does_not_show_its_secret():
         function("refused-key").get_function()
     assert "ValueError: the key ******** is not valid (" in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+class Refused:
+    """A detection function whose service names the key in its error, as HTTP clients do."""
+
+    spec = DetectionFunctionSpec(labels=[label_spec("person", 0)])
+
+    def __init__(self, key):
+        self.key = key
+
+    def detect(self, context, image):
+        raise ValueError(f"401 Unauthorized for url: https://models.example.com/?key={self.key}")
+
+
+def test_error_on_a_frame_does_not_show_a_secret(make_task, client):
+    key = with_secrets({"api_key": SecretReference("model-key")})["api_key"]
+    with pytest.raises(BadFunctionError, match=r"example\.com/\?key=\*{8}") as caught:
+        annotate_with(client, make_task(), Refused(key), use_cache=False)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
 def test_digest_uses_name_of_block_not_the_secret():

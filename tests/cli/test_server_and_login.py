@@ -128,6 +128,21 @@ def test_a_secret_on_the_command_line_is_warned_of(annotate):
     assert "list of processes" not in done.stderr
 
 
+def test_credentials_of_the_environment_are_only_sent_to_the_server_that_it_names(
+    sandbox, profiles, annotate
+):
+    with scripted_server() as other:
+        environment = profiles(f'[b]\nurl = "{other.url}"\n[c]\nurl = "{other.url}"\nusername = "alice"\n')
+        named = {"CVAT_SERVER_HOST": sandbox.url, "CVAT_ACCESS_TOKEN": "of-a", "PASS": "of-a"}
+        for server in (["--profile", "b"], ["--server-host", other.url]):
+            done = run(*server, *annotate, **environment, **named)
+            assert (done.returncode, "no credentials" in done.stderr) == (2, True), done.stderr
+        # its password is neither in the environment nor in a keyring, and nobody can be asked
+        done = run("--profile", "c", *annotate, **environment, **named, CVAT_AUTH="alice:of-a")
+        assert (done.returncode, "Password of alice" in done.stderr) == (1, True), done.stderr
+        assert other.requests == []
+
+
 def test_ca_bundle_verifies_a_server_with_a_private_certificate(tmp_path, annotate):
     with tls_server(tmp_path) as (url, certificate):
         host = ["--server-host", url, "--access-token", "abc"]

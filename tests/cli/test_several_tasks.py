@@ -25,6 +25,15 @@ def project(client):
     return project_id, add
 
 
+def test_summary_is_printed_where_the_report_cannot_be_written(server, make_task, function_file):
+    done = run(
+        *server, "annotate", make_task(1), 999999, "--function-file", function_file, "--report", "/dev/full"
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "2 tasks: 1 done, 1 failed"
+    assert "cannot be written" in done.stderr
+
+
 def test_a_failed_task_does_not_stop_the_others(server, make_task, client, function_file, tmp_path):
     good, bad, last = make_task(2), make_task(1, labels=[label_spec("boat", None)]), make_task(1)
     report = tmp_path / "report.json"

@@ -66,6 +66,12 @@ def annotate(credentials, sandbox, monkeypatch):
     return run
 
 
+@pytest.fixture
+def prefect():
+    with get_client(sync_client=True) as client:
+        yield client
+
+
 def test_tasks_that_are_done_cost_no_request(project, annotate, client):
     project_id, add = project
     first = add(3)
@@ -110,6 +116,18 @@ def test_only_a_task_of_the_same_date_is_unchanged(project, annotate, client):
     assert not history.is_unchanged(task.model_copy(update={"updated_date": None}))
     assert not history.is_unchanged(task.model_copy(update={"id": task_id + 1}))
     assert not history.has_annotated_all(task, "a_function@of-other-media")
+
+
+def test_history_goes_on_after_a_flow_run_was_deleted(project, annotate, client, prefect):
+    """The tag on it would only save a request of the next run on the project."""
+    project_id, add = project
+    add(1)
+    report, _, _ = annotate(project_id)
+    [done] = report.tasks
+    [settings] = [tag for tag in prefect.read_flow_run(done.run).tags if tag.startswith("settings:")]
+    history = RunHistory(prefect, settings)
+    prefect.delete_flow_run(done.run)
+    history.mark_unchanged(client.task(done.task_id))
 
 
 def test_report_links_tasks_and_runs(project, annotate, client):

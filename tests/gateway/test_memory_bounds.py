@@ -1,5 +1,8 @@
 """What the gateway keeps of images and tracks is bounded in bytes."""
 
+import asyncio
+from concurrent.futures import Future
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -125,3 +128,18 @@ def test_calls_that_wait_are_bounded_in_bytes():
                 second.resize(51)
             assert memory.taken == 100
     assert memory.taken == 0
+
+
+def test_share_of_a_call_without_caller_is_free_when_the_function_has_ended():
+    memory = WaitingMemory(100)
+
+    async def call(answer):
+        with memory.share() as share:
+            share.resize(60)
+            share.keep_until(answer, asyncio.get_running_loop())
+        assert memory.taken == 60
+        answer.set_result(b"")
+        await asyncio.sleep(0)
+        assert memory.taken == 0
+
+    asyncio.run(call(Future()))

@@ -15,6 +15,7 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_feed import FedImages, ImageFeed
 from prefect_cvat.media.spooled_chunks import SpooledChunks
+from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
 
 SIZE = (64, 48)
 
@@ -121,6 +122,26 @@ def test_a_run_prepares_the_next_batch_while_the_device_works(client, make_task,
 
     report = annotate_task(client, task_id, Steps(), frames_per_batch=2, use_cache=False)
     assert report.added == 4
+
+
+def test_a_run_holds_no_batches_whose_detections_are_known(client, make_task, monkeypatch):
+    task_id = make_task(6, chunk_size=2)
+    held = []
+    close = PlannedAnnotateRun.close
+    monkeypatch.setattr(
+        PlannedAnnotateRun, "close", lambda self: (held.append(dict(self._fetched)), close(self))[1]
+    )
+
+    class Cached:
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+        version = "1"
+
+        def detect(self, context, image):
+            return [rectangle(0, [1, 2, 11, 12])]
+
+    for _ in range(2):
+        annotate_task(client, task_id, Cached(), frames_per_batch=2)
+    assert held == [{}, {}]
 
 
 def test_images_are_opened_one_by_one_for_a_function_that_does_not_read_them():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prefect_cvat.messages.secret_values import remember_secret
+
 __all__ = ["SecretReference", "SecretText"]
 
 
@@ -25,7 +27,7 @@ class SecretText(str):
     """A secret that can be used as a str, but is hidden by `repr`.
 
     So it appears neither in logged objects nor in the digest of a function. The digest has the name of the
-    block instead, and does not change with the secret.
+    block instead, and does not change with the secret. Messages of errors hide it, too.
 
     Args:
         value: The secret.
@@ -39,6 +41,7 @@ class SecretText(str):
     def __new__(cls, value: str, reference: SecretReference) -> SecretText:  # noqa: D102 (see the class)
         text = super().__new__(cls, value)
         text.reference = reference
+        remember_secret(value)
         return text
 
     def __repr__(self) -> str:

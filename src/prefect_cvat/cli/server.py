@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "given_server"]
 
+_ENVIRONMENT = 1
+"""The `_rank` of what the environment gives."""
+
 
 @dataclass
 class Server:
     """The options for the connection to the server.
 
     Where they contradict each other, the command line goes before the environment, and that before the
-    profile `default`. The credentials of a profile are only sent to its server.
+    profile `default`. The credentials of a profile are only sent to its server, and those of the environment
+    only to the server that it names.
     """
 
     host: str | None
@@ -74,17 +78,20 @@ class Server:
         self._warn_of_visible_secrets()
         username, password, token = profile.username, profile.password, profile.access_token
         auth, given = _rank("auth"), _rank("access_token")
+        own_auth = self.auth if self._may_use(auth) else None
+        own_token = self.access_token if self._may_use(given) else None
         if max(auth, given) >= self._profile_rank or not (username or token):
-            if self.auth is not None and (self.access_token is None or auth >= given):
-                username, colon, text = self.auth.partition(":")
+            if own_auth is not None and (own_token is None or auth >= given):
+                username, colon, text = own_auth.partition(":")
                 password = SecretStr(text) if colon else password if username == profile.username else None
                 token = None
-            elif self.access_token is not None:
-                username, password, token = None, None, SecretStr(self.access_token)
+            elif own_token is not None:
+                username, password, token = None, None, SecretStr(own_token)
         if token is None and not username:
             return None
         if username and password is None:
-            password = SecretStr(_find_password(self.url, username))
+            environment = os.environ if self._may_use(_ENVIRONMENT) else {}
+            password = SecretStr(_find_password(self.url, username, environment.get("PASS")))
         return ServerLogin(
             url=self.url,
             username=username,
@@ -97,12 +104,7 @@ class Server:
 
     @cached_property
     def _given_url(self) -> str | None:
-        from prefect_cvat.http.server_url import normalize_url
-
-        if self.host is None and self.port is None:
-            return None
-        host = self.host or "localhost"
-        return normalize_url(host if self.port is None else f"{host.rstrip('/')}:{self.port}")
+        return _url(self.host, self.port)
 
     @cached_property
     def _profile(self) -> Profile | None:
@@ -121,6 +123,16 @@ class Server:
                 " --server-host and --profile"
             )
         return profile if self._profile_rank > host else None
+
+    def _may_use(self, rank: int) -> bool:
+        """Whether credentials that were given in this way are for the server.
+
+        Those of the environment are only sent to the server that the environment names, if it names one.
+        """
+        from prefect_cvat.http.server_url import server_identity
+
+        named = _url(os.environ.get("CVAT_SERVER_HOST") or None, os.environ.get("CVAT_SERVER_PORT") or None)
+        return rank != _ENVIRONMENT or named is None or server_identity(named) == server_identity(self.url)
 
     @property
     def _profile_rank(self) -> int:
@@ -143,16 +155,25 @@ class Server:
                 )
 
 
+def _url(host: str | None, port: int | str | None) -> str | None:
+    from prefect_cvat.http.server_url import normalize_url
+
+    if host is None and port is None:
+        return None
+    host = host or "localhost"
+    return normalize_url(host if port is None else f"{host.rstrip('/')}:{port}")
+
+
 def given_server() -> Server:
     """The server of the options before the command."""
     server: Server = click.get_current_context().obj
     return server
 
 
-def _find_password(url: str, username: str) -> str:
-    """The password of a user: from PASS, from the keyring, or asked for."""
-    if password := os.environ.get("PASS"):
-        return password
+def _find_password(url: str, username: str, given: str | None) -> str:
+    """The password of a user: the given one, that from the keyring, or asked for."""
+    if given:
+        return given
     if (password := _read_keyring(url, username)) is not None:
         return password
     answer: str = click.prompt(f"Password of {username} at {url}", hide_input=True, err=True)
@@ -181,6 +202,6 @@ def _source(option: str) -> ParameterSource | None:
 
 def _rank(option: str) -> int:
     """How directly an option before the command was given: 2 on the command line, 1 in the environment."""
-    return {ParameterSource.COMMANDLINE: 2, ParameterSource.ENVIRONMENT: 1}.get(
+    return {ParameterSource.COMMANDLINE: 2, ParameterSource.ENVIRONMENT: _ENVIRONMENT}.get(
         _source(option) or ParameterSource.DEFAULT, 0
     )

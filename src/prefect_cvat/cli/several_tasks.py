@@ -113,12 +113,21 @@ def execute_several(
 @contextmanager
 def _written(done: SeveralReports, output: RunReportOptions) -> Iterator[None]:
     """Print and write the reports, also if a run was interrupted."""
-    try:
-        yield
-    finally:
+
+    def write() -> None:
+        print_lines(done.lines(), done, output.as_json)
         if output.report is not None:
             write_text(output.report, done.model_dump_json(indent=2))
-        print_lines(done.lines(), done, output.as_json)
+
+    try:
+        yield
+    except BaseException as error:
+        try:
+            write()
+        except StorageError as failed:
+            error.add_note(str(failed))
+        raise
+    write()
 
 
 def _print_error(task: ChosenTask, error: Exception) -> None:

@@ -96,6 +96,7 @@ class FunctionThread:
             if self._is_closed:
                 raise Replaced(self._name)
             self._jobs.append(job)
+            job.answer.add_done_callback(lambda answer: answer.cancelled() and self._forget(job))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
                 self._thread.start()
@@ -133,27 +134,42 @@ class FunctionThread:
     def _take(self) -> list[Job]:
         """The next batch; empty at the end."""
         with self._changed:
-            while True:
-                self._jobs = deque(job for job in self._jobs if _is_wanted(job, self._name))
-                if self._jobs or self._is_closed:
-                    break
-                self._changed.wait()
-            if not self._jobs:
-                return []
-            limit = self._max_batch()
-            begin = time.monotonic()
-            expected = self._callers if begin - self._ended_at < COMING_BACK else 1
-            end = begin + self._window
-            while len(self._jobs) < limit and (self._announced or len(self._jobs) < expected):
-                left = end - time.monotonic()
-                if left <= 0 or self._is_closed:
-                    break
-                self._changed.wait(left)
-            alike = [job for job in self._jobs if job.alike == self._jobs[0].alike][:limit]
-            batch = [job for job in alike if job.answer.set_running_or_notify_cancel()]
-            self._jobs = deque(job for job in self._jobs if job not in alike)
-            self._busy_since = time.monotonic()
-        return batch or self._take()
+            while self._has_jobs():
+                if batch := self._gather():
+                    self._busy_since = time.monotonic()
+                    return batch
+        return []
+
+    def _has_jobs(self) -> bool:
+        """Wait for a job; False at the end."""
+        while True:
+            self._jobs = deque(job for job in self._jobs if _is_wanted(job, self._name))
+            if self._jobs or self._is_closed:
+                return bool(self._jobs)
+            self._changed.wait()
+
+    def _gather(self) -> list[Job]:
+        """A batch, after a moment for others to come; empty if all callers give up meanwhile."""
+        limit = self._max_batch()
+        begin = time.monotonic()
+        expected = self._callers if begin - self._ended_at < COMING_BACK else 1
+        end = begin + self._window
+        while len(self._jobs) < limit and (self._announced or len(self._jobs) < expected):
+            left = end - time.monotonic()
+            if left <= 0 or self._is_closed:
+                break
+            self._changed.wait(left)
+        if not self._jobs:
+            return []
+        alike = [job for job in self._jobs if job.alike == self._jobs[0].alike][:limit]
+        self._jobs = deque(job for job in self._jobs if job not in alike)
+        return [job for job in alike if job.answer.set_running_or_notify_cancel()]
+
+    def _forget(self, job: Job) -> None:
+        """Drop a job whose caller has gone, with its image."""
+        with self._changed:
+            if job in self._jobs:
+                self._jobs.remove(job)
 
 
 def _is_wanted(job: Job, name: str) -> bool:

@@ -134,7 +134,12 @@ class HttpServer:
                 if host.needs_pixels(call.image.digest):
                     await loop.run_in_executor(self._pool, call.image.decode)
                 job = self._functions.submit(host, call, deadline)
-            answer: bytes = await asyncio.wrap_future(job.answer)
+            try:
+                answer: bytes = await asyncio.wrap_future(job.answer)
+            except asyncio.CancelledError:  # the caller has gone
+                if not job.answer.cancelled():  # the function still has its image
+                    memory.keep_until(job.answer, loop)
+                raise
             return answer
 
     async def _read(self, request: web.Request) -> bytes:

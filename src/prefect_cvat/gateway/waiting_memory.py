@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from prefect_cvat.gateway.refusals import Refusal
 
@@ -49,3 +52,16 @@ class MemoryShare:
             raise Refusal(503, "the gateway is busy with other large images: try again in a moment")
         self._memory.taken = others + size
         self.size = size
+
+    def keep_until(self, future: Future[Any], loop: AbstractEventLoop) -> None:
+        """Let the share outlive its block, until a future of another thread is done."""
+        size, self.size = self.size, 0
+
+        def free() -> None:
+            self._memory.taken -= size
+
+        def done(_: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(free)
+
+        future.add_done_callback(done)

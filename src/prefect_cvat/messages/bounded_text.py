@@ -1,8 +1,10 @@
-"""Prepares text of functions and servers for messages: limits its length, escapes control characters."""
+"""Prepares text of functions and servers for messages: bounded, printable, and without secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+from prefect_cvat.messages.secret_values import hide_secrets
 
 __all__ = [
     "MAX_MESSAGE_LENGTH",
@@ -26,14 +28,14 @@ class ShortenedError(Exception):
 
 
 def shorten(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
-    r"""Shorten text in its middle, and escape what cannot be printed, except newlines.
+    r"""Hide secrets in text, shorten it in its middle, and escape what cannot be printed, except newlines.
 
     Example:
         `shorten("\x1b[31mred")` is `r"\x1b[31mred"`.
     """
     printable = "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
-        for letter in _cut(text, max_length)
+        for letter in _cut(hide_secrets(text), max_length)
     )
     return _cut(printable, max_length)
 
@@ -46,7 +48,7 @@ def escape_unencodable(text: str) -> str:
 def one_line(text: object, max_length: int = MAX_EXCERPT_LENGTH) -> str:
     """Convert an object to one line of text."""
     # folding white space shortens the text, so cut it later; but do not fold all of 13 MB
-    return shorten(" ".join(_cut(str(text), 4 * max_length).split()), max_length)
+    return shorten(" ".join(_cut(hide_secrets(str(text)), 4 * max_length).split()), max_length)
 
 
 def describe_error(error: BaseException, max_length: int = MAX_EXCERPT_LENGTH) -> str:
@@ -60,7 +62,7 @@ def describe_error(error: BaseException, max_length: int = MAX_EXCERPT_LENGTH) -
 
 
 def shorten_error(error: BaseException) -> BaseException:
-    """Return the error, or a `ShortenedError` in its place if a message is too long or unprintable."""
+    """Return the error, or a `ShortenedError` if a message is too long, unprintable or has a secret."""
     length = 0
     for each in _chain(error):
         try:
@@ -68,7 +70,8 @@ def shorten_error(error: BaseException) -> BaseException:
         except Exception:  # `__str__` may fail; the `ShortenedError` says so
             texts = ["\0"]
         length += sum(map(len, texts))
-        if length > MAX_MESSAGE_LENGTH or not all(text.replace("\n", "").isprintable() for text in texts):
+        are_shown = all(text.replace("\n", "").isprintable() and hide_secrets(text) == text for text in texts)
+        if length > MAX_MESSAGE_LENGTH or not are_shown:
             return ShortenedError(describe_error(error)).with_traceback(error.__traceback__)
     return error
 

@@ -141,7 +141,8 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         """Start downloading the chunks of a batch; read existing annotations that it must not overlap."""
         chunks = super().fetch_batch(batch)
         self.read_existing(batch)
-        self._fetched[batch.index] = batch, chunks
+        if chunks.chunks:
+            self._fetched[batch.index] = batch, chunks
         return chunks
 
     def read_existing(self, batch: Batch) -> None:

@@ -120,7 +120,7 @@ def drag(page: Any, start: dict[str, float], end: dict[str, float]) -> None:
     page.mouse.up()
 
 
-def test_click_shows_a_mask_that_is_accepted(admin, gateway, job, tools, page, at):
+def test_click_shows_a_mask_that_is_accepted_once(admin, gateway, job, tools, page, at):
     page.mouse.click(**at(230, 120))
     tools.get_by_text(re.compile(r"^A mask, confidence 0\.87")).wait_for()
     assert page.locator("#frame svg g path").count() == 1
@@ -132,7 +132,7 @@ def test_click_shows_a_mask_that_is_accepted(admin, gateway, job, tools, page, a
 
     tools.get_by_label("label").select_option("person")
     with page.expect_navigation():
-        tools.get_by_role("button", name="Accept").click()
+        tools.get_by_role("button", name="Accept").dblclick()
     [shape] = admin.job_annotations(job.id).shapes
     [person, _] = admin.labels(job.task_id)
     assert (shape["type"], shape["source"], shape["label_id"]) == ("mask", "semi-auto", person.id)

@@ -75,7 +75,13 @@ async function call() {
 }
 
 async function accept() {
-  await send("PATCH", `jobs/${job}/annotations?action=create`, { tags: found.tags ?? [], shapes: found.shapes.map(stored) });
+  part("accept").disabled = true; // a second click must not store everything twice
+  try {
+    await send("PATCH", `jobs/${job}/annotations?action=create`, { tags: found.tags ?? [], shapes: found.shapes.map(stored) });
+  } catch (error) {
+    draw();
+    throw error;
+  }
   location.reload();
 }
 
