@@ -7,7 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prefect_cvat.gateway.refusals import Refusal, Replaced
@@ -96,7 +98,7 @@ class FunctionThread:
             if self._is_closed:
                 raise Replaced(self._name)
             self._jobs.append(job)
-            job.answer.add_done_callback(lambda answer: answer.cancelled() and self._forget(job))
+            job.answer.add_done_callback(partial(self._forget, job))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
                 self._thread.start()
@@ -165,10 +167,10 @@ class FunctionThread:
         self._jobs = deque(job for job in self._jobs if job not in alike)
         return [job for job in alike if job.answer.set_running_or_notify_cancel()]
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: Job, answer: Future[bytes]) -> None:
         """Drop a job whose caller has gone, with its image."""
-        with self._changed:
-            if job in self._jobs:
+        if answer.cancelled():
+            with self._changed, suppress(ValueError):  # it has been taken meanwhile
                 self._jobs.remove(job)
 
 
