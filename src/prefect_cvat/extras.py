@@ -18,7 +18,6 @@ LIBRARIES = {
     "openvino": "openvino",
     "prefect_dask": "dask",
     "prefect_ray": "ray",
-    "prometheus_client": "metrics",
     "safetensors": "pytorch",
     "supervision": "export",
     "torch": "pytorch",

@@ -12,11 +12,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING
 
-from prefect_cvat.extras import import_library
 from prefect_cvat.files.folder_permissions import create_file, make_folder
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import Settings, current_settings
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 __all__ = ["COUNTERS", "add_counts", "read_counts", "serve_metrics"]
 
@@ -46,7 +48,7 @@ def add_counts(counts: Mapping[tuple[str, str], float]) -> None:
 
     A run never fails because of them: if the file cannot be written, a warning is logged.
     """
-    if Settings().metrics_port is None:
+    if current_settings().metrics_port is None:
         return
     try:
         with _database() as database:
@@ -74,35 +76,35 @@ def serve_metrics(gauges: Mapping[str, tuple[str, Callable[[], float]]] | None =
         gauges: Further numbers: by name, a help text and what reads the number.
 
     Raises:
-        MissingLibraryError: prometheus-client is not installed.
         OSError: The port is in use.
     """
     port = Settings().metrics_port
     if port is None:
         return False
-    prometheus: Any = import_library("prometheus_client", "metrics")
-    registry = prometheus.CollectorRegistry()
-    families = import_library("prometheus_client.core", "metrics")
-    registry.register(_Collector(families, gauges or {}))
-    prometheus.start_http_server(port, addr=Settings().metrics_host, registry=registry)
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(gauges or {}))
+    start_http_server(port, addr=Settings().metrics_host, registry=registry)
     return True
 
 
 class _Collector:
-    def __init__(self, families: Any, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
-        self._families = families
+    def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
         self._gauges = gauges
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         counts = read_counts()
         for name, (text, label) in COUNTERS.items():
-            family = self._families.CounterMetricFamily(name, text, labels=[label])
+            family = CounterMetricFamily(name, text, labels=[label])
             for (counter, value), total in counts.items():
                 if counter == name:
                     family.add_metric([value], total)
             yield family
         for name, (text, read) in self._gauges.items():
-            yield self._families.GaugeMetricFamily(name, text, value=read())
+            yield GaugeMetricFamily(name, text, value=read())
 
 
 @contextmanager
