@@ -213,6 +213,8 @@ def test_a_chunk_that_cannot_be_written_is_named(client, make_task, monkeypatch)
 @pytest.mark.parametrize("wait", [Latency(seconds=60), Throttle(retry_after=60)], ids=["chunk", "retry"])
 def test_interruption_ends_waits(client, make_task, faults, wait):
     task_id = make_task(24)
+    # a shell that starts the tests in the background ignores SIGINT, and so do they
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     faults.set([Rule(fault=wait, **chunks(number)) for number in range(2, 12)])
     timer = threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
