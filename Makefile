@@ -11,7 +11,7 @@ WHEEL := build/wheel
 SOURCES := src/prefect_cvat flows tasks deployments functions
 # most of what tests do is waiting for servers; each process has its own Prefect server.
 # files in their order: xdist would keep those with few tests for the end, and these take longest
-BY_FILE := --dist loadfile --no-loadscope-reorder
+BY_FILE := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 TWO_AT_A_TIME := --numprocesses 2 $(BY_FILE)
 FIVE_AT_A_TIME := --numprocesses 5 $(BY_FILE)
 # modules are compiled once, not in each of the processes that tests start
