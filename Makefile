@@ -59,7 +59,8 @@ docs: wheel $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 REPOSITORY="$(REPOSITORY)" $(BIN)/mkdocs build --quiet --strict
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest $(FIVE_AT_A_TIME)
+	$(BIN)/pytest $(FIVE_AT_A_TIME) -m "not ctrl_c"
+	$(BIN)/pytest -m ctrl_c tests/export/test_export_folder.py tests/runs/test_parallel_chunks.py tests/upload/test_interrupted_writing.py
 
 # on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled;
 # with DATABASE=postgresql, on one whose database is that of the system's PostgreSQL

@@ -77,6 +77,7 @@ def test_folder_that_is_not_empty_is_refused(client, make_task, tmp_path):
     assert files_in(tmp_path / "empty") == ["annotations.json", "images/0000.png"]
 
 
+@pytest.mark.ctrl_c
 def test_interrupted_export_leaves_nothing(client, make_task, tmp_path):
     class Interrupted(Boxes):
         version = None

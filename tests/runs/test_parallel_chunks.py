@@ -210,6 +210,7 @@ def test_a_chunk_that_cannot_be_written_is_named(client, make_task, monkeypatch)
         annotate_task(client, task_id, Seeing(), use_cache=False)
 
 
+@pytest.mark.ctrl_c
 @pytest.mark.parametrize("wait", [Latency(seconds=60), Throttle(retry_after=60)], ids=["chunk", "retry"])
 def test_interruption_ends_waits(client, make_task, faults, wait):
     task_id = make_task(24)

@@ -49,6 +49,7 @@ def _again_without(patch, method, verify):
     return finish
 
 
+@pytest.mark.ctrl_c
 def test_ctrl_c_during_removal_keeps_the_lock_of_the_task(client, make_task, monkeypatch):
     task_id = make_task(4, segment_size=2)
     for frame in range(4):
