@@ -11,7 +11,7 @@ from prefect_cvat.gateway.function_thread import FunctionThread, Job
 
 @pytest.fixture
 def thread():
-    """A thread whose calls wait for `go`; the calls that it has carried out are in `done`."""
+    """A thread whose calls wait for `go`; the calls that it has run are in `done`."""
     done, go = [], threading.Event()
 
     def run(batch):

@@ -48,7 +48,7 @@ class DetectionService:
 
     @property
     def max_batch(self) -> int:
-        """How many calls are carried out together."""
+        """How many calls run together."""
         try:
             return self._detector.images_per_call()
         except BadFunctionError:  # the call itself says so

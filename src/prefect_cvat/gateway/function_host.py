@@ -108,7 +108,7 @@ class FunctionHost:
 
     @contextmanager
     def announced(self) -> Iterator[None]:
-        """A call is on its way to `submit`: others wait for it a moment, to be carried out with it."""
+        """A call is on its way to `submit`: others wait for it a moment, to run with it."""
         self._thread.announce(1)
         try:
             yield

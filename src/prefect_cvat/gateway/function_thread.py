@@ -1,4 +1,4 @@
-"""A thread that carries out the calls of one function, and puts calls that wait together into batches."""
+"""A thread that runs the calls of one function, and puts calls that wait together into batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMING_BACK = 0.1
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A call to carry out.
+    """A call to run.
 
     Attributes:
         call: The call.
@@ -44,13 +44,13 @@ class Job:
 
 
 class FunctionThread:
-    """Carries out jobs in their order.
+    """Runs jobs in their order.
 
     The thread is a daemon: Python cannot end a function that hangs, and the process must be able to end.
 
     Args:
         name: The name of the function.
-        run: Carries out a batch and sets the answer of each job.
+        run: Runs a batch and sets the answer of each job.
         max_batch: Returns the maximum number of jobs in a batch.
         ended: Called in the thread at its end.
     """

@@ -32,7 +32,7 @@ class InteractionService:
         images: Where prepared images are kept.
 
     Attributes:
-        max_batch: How many calls are carried out together: one.
+        max_batch: How many calls run together: one.
 
     Raises:
         BadFunctionError: It has no `detect`.

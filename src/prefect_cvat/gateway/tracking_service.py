@@ -40,7 +40,7 @@ class TrackingService:
         tracks: Where tracked objects are kept.
 
     Attributes:
-        max_batch: How many calls are carried out together: one.
+        max_batch: How many calls run together: one.
 
     Raises:
         BadFunctionError: It has no `init_tracking_state` or `track`.
