@@ -14,18 +14,14 @@ import json
 import os
 import re
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from servers import free_port, in_child, log_in, make_task, sandbox, wait_for_url
+from servers import in_child, log_in, make_task, prefect_server, sandbox
 
 BATCH_FRAMES = 10
 DETECT_SECONDS = 0.05
@@ -60,7 +56,9 @@ def main() -> None:
 def measure(batches: list[int]) -> dict[str, Any]:
     """Runs of each number of batches, then the fixed cost."""
     result: dict[str, Any] = {"load": os.getloadavg()[0], "runs": []}
-    with counting_prefect_server(), sandbox() as url:
+    # lines of logs are sent as by the runs of our deployments
+    server = prefect_server(__file__, "--server", PREFECT_LOGGING_TO_API_BATCH_INTERVAL="5")
+    with server, sandbox() as url:
         for number in batches:
             os.environ["BENCHMARK_DETECT_SECONDS"] = str(DETECT_SECONDS)
             row = {"batches": number, **_child(url, number, 0)}
@@ -128,32 +126,6 @@ def annotate(url: str, task_id: int, repetitions: int) -> dict[str, Any]:
         wall = timed(flow)
         time.sleep(6)
     return {"wall": wall, **_counts()}
-
-
-@contextmanager
-def counting_prefect_server() -> Iterator[None]:
-    """A new Prefect server in another process that counts; children of this process are its clients."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        os.environ.update(
-            PREFECT_HOME=home,
-            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-            PREFECT_SERVER_ANALYTICS_ENABLED="false",
-            DO_NOT_TRACK="1",
-            PREFECT_CVAT_FUNCTION_MODULES="benchmark_functions",
-            PREFECT_LOGGING_TO_API_BATCH_INTERVAL="5",  # as for the runs of our deployments
-        )
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--server", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_for_url(f"http://127.0.0.1:{port}/api/health")
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
 
 
 def serve(port: int) -> None:

@@ -21,8 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from servers import in_child, log_in, sandbox
-from shards import prefect_server
+from servers import in_child, log_in, prefect_server, sandbox
 
 FUNCTION = "benchmark_functions.slow"
 
@@ -36,7 +35,7 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(carry_out(arguments.child, arguments.tasks, arguments.done)))
         return
-    with prefect_server(), sandbox() as url:
+    with prefect_server(PREFECT_LOGGING_LEVEL="ERROR"), sandbox() as url:
         rows = in_child(__file__, "--child", url, "--tasks", arguments.tasks, "--done", arguments.done)
     for row in rows:
         print(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +41,36 @@ def sandbox() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@contextmanager
+def prefect_server(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A new Prefect server in another process; this process and its children are its clients.
+
+    Args:
+        command: Starts it, with the port as its last argument; by default Prefect's own command.
+        environment: Further variables for the server and its clients.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        os.environ.update(
+            PREFECT_HOME=home,
+            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            DO_NOT_TRACK="1",
+            PREFECT_CVAT_FUNCTION_MODULES="benchmark_functions",
+            **environment,
+        )
+        start = command or ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port")
+        process = subprocess.Popen(
+            [sys.executable, *start, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for_url(f"http://127.0.0.1:{port}/api/health")
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
 
 
 def free_port() -> int:

@@ -16,17 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from servers import free_port, in_child, log_in, make_task, sandbox, wait_for_url
+from servers import in_child, log_in, make_task, prefect_server, sandbox
 
 FRAMES_A_SHARD = 60
 BATCH_FRAMES = 10
@@ -67,7 +63,9 @@ def measure(ways: Sequence[str]) -> list[dict[str, Any]]:
     ideal = FRAMES_A_SHARD * DETECT_SECONDS
     for way in ways:
         for shards in COUNTS:
-            with prefect_server() as process, sandbox() as url:
+            settings = {"PREFECT_LOGGING_LEVEL": "ERROR", "BENCHMARK_DETECT_SECONDS": str(DETECT_SECONDS)}
+            with prefect_server(**settings) as process, sandbox() as url:
+                os.environ["BENCHMARK_SERVER_PID"] = str(process.pid)
                 task_id = make_task(
                     log_in(url),
                     shards * FRAMES_A_SHARD,
@@ -144,41 +142,6 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
         "cpu": time.process_time() - cpu,
         "server_before": before,
     }
-
-
-@contextmanager
-def prefect_server() -> Iterator[subprocess.Popen[bytes]]:
-    """A new Prefect server in another process; this process and its children are its clients."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        os.environ.update(
-            PREFECT_HOME=home,
-            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
-            PREFECT_SERVER_ANALYTICS_ENABLED="false",
-            DO_NOT_TRACK="1",
-            PREFECT_LOGGING_LEVEL="ERROR",
-            PREFECT_CVAT_FUNCTION_MODULES="benchmark_functions",
-            BENCHMARK_DETECT_SECONDS=str(DETECT_SECONDS),
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        os.environ["BENCHMARK_SERVER_PID"] = str(process.pid)
-        try:
-            wait_for_url(f"http://127.0.0.1:{port}/api/health")
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -55,7 +55,7 @@ class DetectionService:
             return 1
 
     def run(self, calls: Sequence[DetectorCall]) -> list[Outcome]:
-        """Carry out calls with the same threshold; the error of one image is not that of the others.
+        """Run calls with the same threshold; the error of one image is not that of the others.
 
         Raises:
             DeviceError: The GPU of the function failed.

@@ -52,7 +52,7 @@ class InteractionService:
         self._context = InteractionContext()
 
     def run(self, calls: Sequence[InteractorCall]) -> list[Outcome]:
-        """Carry out calls.
+        """Run calls.
 
         Raises:
             DeviceError: The GPU of the function failed.

@@ -62,7 +62,7 @@ class TrackingService:
         self._context = TrackingContext()
 
     def run(self, calls: Sequence[TrackerCall]) -> list[Outcome]:
-        """Carry out calls.
+        """Run calls.
 
         Raises:
             DeviceError: The GPU of the function failed.

@@ -15,7 +15,7 @@ from prefect_cvat.sandbox.api.reply import (
     forbidden,
 )
 from prefect_cvat.sandbox.batch_queue import Batch
-from prefect_cvat.sandbox.functions.batch_runs import run_batch
+from prefect_cvat.sandbox.functions.batch_runs import BatchRun
 from prefect_cvat.sandbox.functions.frames import Frames
 from prefect_cvat.sandbox.functions.gateway import Gateway, errors_of_gateway
 from prefect_cvat.sandbox.functions.region import read_region
@@ -68,7 +68,7 @@ def start_batch(call: Call) -> Reply:
         function={**names, "threshold": body.get("threshold")}, task_id=body["task"], owner_id=call.user.id
     )
     is_added = call.state.batches.add(
-        batch, lambda queued: run_batch(call, queued, gateway, function, frames, body, region)
+        batch, lambda queued: BatchRun(call, queued, gateway, function, frames, body, region).run()
     )
     if not is_added:
         raise ApiError(409, f"Only one running request is allowed for the same task #{body['task']}")

@@ -5,6 +5,7 @@ the end. The first error ends the run.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -34,20 +35,11 @@ from prefect_cvat.sandbox.tasks.labels import labels_of_task
 FRAMES_PER_WRITE = 100
 
 
-def run_batch(
-    call: Call,
-    batch: Batch,
-    gateway: Gateway,
-    function: Function,
-    frames: Frames,
-    body: Json,
-    region: Region | None,
-) -> None:
-    """Run a function on frames, and write what it finds.
+@dataclass(frozen=True)
+class BatchRun:
+    """A run of a function on frames, which writes what it finds.
 
-    Nothing is called for interactors and trackers.
-
-    Args:
+    Attributes:
         call: The request that has started it.
         batch: Its progress is set; if it is removed, the run ends after the current frame.
         gateway: Where the function is called.
@@ -56,75 +48,90 @@ def run_batch(
         body: The request.
         region: The part of the images that is sent.
     """
-    if body.get("cleanup"):
-        _clear(call, frames)
-    if function.kind == "detector":
-        _detect(call, batch, gateway, function, frames, body, region)
-    elif function.kind == "reid" and frames.numbers:
-        _reidentify(call, batch, gateway, function, frames, body)
 
+    call: Call
+    batch: Batch
+    gateway: Gateway
+    function: Function
+    frames: Frames
+    body: Json
+    region: Region | None
 
-def _detect(
-    call: Call,
-    batch: Batch,
-    gateway: Gateway,
-    function: Function,
-    frames: Frames,
-    body: Json,
-    region: Region | None,
-) -> None:
-    with call.state.database.read() as db:
-        labels = labels_of_task(db, frames.task)
-    mapping = map_labels(function.labels, labels, body.get("mapping"))
-    poly = bool(body.get("conv_mask_to_poly"))
-    found = Annotations(tags=[], shapes=[], tracks=[])
-    for number in frames.numbers:
-        on_frame = detect(gateway, function, frames, number, mapping, body, region, conv_mask_to_poly=poly)
-        if not _go_on(call, batch, frames, number):
-            break
-        found.tags.extend(on_frame.tags)
-        found.shapes.extend(on_frame.shapes)
-        if number and number % FRAMES_PER_WRITE == 0:
-            _add(call, frames, found)
-            found = Annotations(tags=[], shapes=[], tracks=[])
-    _add(call, frames, found)
+    def run(self) -> None:
+        """Run it. Nothing is called for interactors and trackers."""
+        if self.body.get("cleanup"):
+            _clear(self.call, self.frames)
+        if self.function.kind == "detector":
+            self._detect()
+        elif self.function.kind == "reid" and self.frames.numbers:
+            self._reidentify()
 
+    def _detect(self) -> None:
+        with self.call.state.database.read() as db:
+            labels = labels_of_task(db, self.frames.task)
+        mapping = map_labels(self.function.labels, labels, self.body.get("mapping"))
+        poly = bool(self.body.get("conv_mask_to_poly"))
+        found = Annotations(tags=[], shapes=[], tracks=[])
+        for number in self.frames.numbers:
+            on_frame = detect(
+                self.gateway,
+                self.function,
+                self.frames,
+                number,
+                mapping,
+                self.body,
+                self.region,
+                conv_mask_to_poly=poly,
+            )
+            if not self._go_on(number):
+                break
+            found.tags.extend(on_frame.tags)
+            found.shapes.extend(on_frame.shapes)
+            if number and number % FRAMES_PER_WRITE == 0:
+                _add(self.call, self.frames, found)
+                found = Annotations(tags=[], shapes=[], tracks=[])
+        _add(self.call, self.frames, found)
 
-def _reidentify(
-    call: Call, batch: Batch, gateway: Gateway, function: Function, frames: Frames, body: Json
-) -> None:
-    with call.state.database.read() as db:
-        tags, shapes, tracks = _stored(db, frames)
-    boxes: dict[int, list[Json]] = {number: [] for number in frames.numbers}
-    others: list[Json] = []
-    for shape in shapes:
-        of_frame = boxes.get(shape["frame"]) if shape["type"] == "rectangle" else None
-        (others if of_frame is None else of_frame).append(shape)
-    paths: list[list[Json]] = []
-    _start_paths(boxes[frames.numbers[0]], paths)
-    for first, second in pairwise(frames.numbers):
-        if boxes[first] and boxes[second]:
-            pair = (boxes[first], boxes[second])
-            payload = reidentify_payload(frames, (first, second), pair, body)
-            for box, index in zip(boxes[first], gateway.invoke(function, payload), strict=False):
-                if index >= 0:
-                    boxes[second][index]["path_id"] = box["path_id"]
-                    paths[box["path_id"]].append(boxes[second][index])
-        if not _go_on(call, batch, frames, first):
-            return
-        _start_paths(boxes[second], paths)
-    last = frames.numbers[-1]
-    with call.state.database.read() as db:
-        mutable = {
-            attribute["id"]
-            for label in labels_of_task(db, frames.task)
-            for attribute in label["attributes"]
-            if attribute["mutable"]
-        }
-    tracks = [*tracks, *(_track(path, last, mutable) for path in paths)]
-    body = {"tags": tags, "shapes": others, "tracks": tracks}
-    _clear(call, frames)
-    _add(call, frames, validate_annotations(_without_ids(body), new=True))
+    def _reidentify(self) -> None:
+        with self.call.state.database.read() as db:
+            tags, shapes, tracks = _stored(db, self.frames)
+        boxes: dict[int, list[Json]] = {number: [] for number in self.frames.numbers}
+        others: list[Json] = []
+        for shape in shapes:
+            of_frame = boxes.get(shape["frame"]) if shape["type"] == "rectangle" else None
+            (others if of_frame is None else of_frame).append(shape)
+        paths: list[list[Json]] = []
+        _start_paths(boxes[self.frames.numbers[0]], paths)
+        for first, second in pairwise(self.frames.numbers):
+            if boxes[first] and boxes[second]:
+                pair = (boxes[first], boxes[second])
+                payload = reidentify_payload(self.frames, (first, second), pair, self.body)
+                for box, index in zip(
+                    boxes[first], self.gateway.invoke(self.function, payload), strict=False
+                ):
+                    if index >= 0:
+                        boxes[second][index]["path_id"] = box["path_id"]
+                        paths[box["path_id"]].append(boxes[second][index])
+            if not self._go_on(first):
+                return
+            _start_paths(boxes[second], paths)
+        last = self.frames.numbers[-1]
+        with self.call.state.database.read() as db:
+            mutable = {
+                attribute["id"]
+                for label in labels_of_task(db, self.frames.task)
+                for attribute in label["attributes"]
+                if attribute["mutable"]
+            }
+        tracks = [*tracks, *(_track(path, last, mutable) for path in paths)]
+        body = {"tags": tags, "shapes": others, "tracks": tracks}
+        _clear(self.call, self.frames)
+        _add(self.call, self.frames, validate_annotations(_without_ids(body), new=True))
+
+    def _go_on(self, number: int) -> bool:
+        """Note that a frame is done; whether to go on with the next one."""
+        self.batch.progress = (number + 1) * 100 // self.frames.task["size"]
+        return self.call.state.batches.has(self.batch)
 
 
 def _start_paths(boxes: list[Json], paths: list[list[Json]]) -> None:
@@ -152,11 +159,6 @@ def _track(path: list[Json], last: int, mutable: set[int]) -> Json:
 
 def _attributes(box: Json, mutable: set[int], is_mutable: bool) -> Iterator[Json]:
     return (value for value in box["attributes"] if (value["spec_id"] in mutable) is is_mutable)
-
-
-def _go_on(call: Call, batch: Batch, frames: Frames, number: int) -> bool:
-    batch.progress = (number + 1) * 100 // frames.task["size"]
-    return call.state.batches.has(batch)
 
 
 def _jobs(db: Connection, frames: Frames) -> list[Row]:
