@@ -7,7 +7,7 @@ so that any number of them fits on a small machine. Twice as many shards do twic
 as long as nothing that they share is full. What they share is Prefect's server, the sandbox, and here also
 the processor. Two ways are compared:
 
-- `runs`: each shard is a flow run, each stage of each batch a Prefect task run (`annotate_task`).
+- `runs`: each shard is a flow run, each batch a Prefect task run (`annotate_task`).
 - `tasks`: each shard is one Prefect task run of one flow run (`annotate_shards`).
 """
 
@@ -166,7 +166,7 @@ def plot(rows: list[dict[str, Any]]) -> Any:
     """Efficiency over the number of shards, and how busy Prefect's server is."""
     import matplotlib.pyplot as plt
 
-    names = {"runs": "each shard a flow run, each stage a task run", "tasks": "each shard one task run"}
+    names = {"runs": "each shard a flow run, each batch a task run", "tasks": "each shard one task run"}
     figure, (above, below) = plt.subplots(2, 1, figsize=(7, 6), sharex=True)
     for way, name in names.items():
         points = [row for row in rows if row["way"] == way]
