@@ -2,42 +2,31 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from browser import chromium, needs_chromium
 from prefect_cvat.auto_annotation.loading import function_names
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.options.execution_options import ExecutionOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright, which drives the browser, is missing"
-)
-
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path"),
+    needs_chromium,
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
 
 
 @pytest.fixture
-def page() -> Iterator["playwright.Page"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+def page() -> Iterator[Any]:
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.set_default_timeout(60_000)
         yield page
-        browser.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,15 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from browser import chromium, needs_chromium
 from pictures import png
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.masks import decode_mask, encode_mask
 from sandbox.functions.stand_in_gateway import Answer, Asked, StandInGateway, record
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright, which drives the browser, is missing"
-)
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path"),
+    needs_chromium,
     pytest.mark.filterwarnings("default"),
 ]
 SIZE = (512, 512)
@@ -40,10 +32,8 @@ DETECTOR = record("det", labels=[{"name": "face", "type": "rectangle"}], name="F
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
