@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--child", metavar="URL")
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(carry_out(arguments.child, arguments.tasks, arguments.done)))
+        print(json.dumps(run_flows(arguments.child, arguments.tasks, arguments.done)))
         return
     with prefect_server(PREFECT_LOGGING_LEVEL="ERROR"), sandbox() as url:
         rows = in_child(__file__, "--child", url, "--tasks", arguments.tasks, "--done", arguments.done)
@@ -47,8 +47,8 @@ def main() -> None:
             print(f"  {sum(row[server].values())} requests to {server}: {routes}")
 
 
-def carry_out(url: str, tasks: int, done: int) -> list[dict[str, Any]]:
-    """Make the tasks and the history, and run the flow on the project three times."""
+def run_flows(url: str, tasks: int, done: int) -> list[dict[str, Any]]:
+    """Make the tasks and the history, and run the flow on the project four times."""
     from pydantic import SecretStr
 
     from prefect_cvat.credentials import CvatCredentials
@@ -180,7 +180,7 @@ def annotate_task_flow() -> Any:
 
 def tags_of(url: str, task_id: int, media: object) -> list[str]:
     """The tags of a run on all jobs of a task."""
-    from prefect_cvat.flows.flow_run_tags import load_function_key, run_key, settings_tag, shard_key, task_tag
+    from prefect_cvat.flows.flow_run_tags import key_tag, load_function_key, run_key, settings_tag, task_tag
     from prefect_cvat.flows.function_choice import choose_function
     from prefect_cvat.options.annotation_options import AnnotationOptions
     from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
@@ -197,8 +197,7 @@ def tags_of(url: str, task_id: int, media: object) -> list[str]:
     version, options = _VERSIONS[0]
     key = run_key(url, task_id, media, version, "annotate", options)
     return [
-        key,
-        shard_key(key, None),
+        key_tag(FUNCTION, key),
         task_tag(url, task_id),
         settings_tag(url, version, "annotate", options),
     ]

@@ -10,6 +10,6 @@ Flows, one module each: `annotate_task`, `annotate_project`, `annotate_shards`, 
 - `fan_out`: starts the runs on the tasks of a project, some at a time, and waits for them.
 - `flow_run_tags`: the tags that record what a run has annotated, so that it is not annotated again.
 - `run_history`: what completed runs have annotated, by these tags.
-- `final_state`: the message of the final state of a run.
+- `final_state`: the message of the final state of a run, and whether it is cancelled.
 - `project_report`: the report of a run on a project.
 """

@@ -19,12 +19,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.runtime import flow_run as runtime_flow_run
 from prefect.states import Cancelled, Cancelling, Crashed
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.exceptions import RunsFailedError
+from prefect_cvat.flows.final_state import is_cancelled
 from prefect_cvat.flows.flow_run_tags import last_run, shard_key
 from prefect_cvat.options.option_model import OptionModel
 
@@ -149,7 +149,7 @@ def run_all(
         except Exception:  # the runs go on, and the next run on the project waits for them
             raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or _is_cancelled(prefect):
+            if isinstance(error, KeyboardInterrupt) or is_cancelled(prefect):
                 for run in active.values():
                     if run.is_own:
                         on_cancelled(_cancel(prefect, run))
@@ -238,12 +238,6 @@ def _start_or_join(
         ) from None
     # not a coroutine, since this function is not async
     return _Active(run, cast("FlowRun", started), is_own=True)
-
-
-def _is_cancelled(prefect: SyncPrefectClient) -> bool:
-    """Whether the current flow run is cancelled; otherwise its process was ended for another reason."""
-    state = prefect.read_flow_run(runtime_flow_run.id).state
-    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def _cancel(prefect: SyncPrefectClient, run: _Active) -> FinishedRun:

@@ -40,6 +40,7 @@ __all__ = [
     "add_tags",
     "function_key",
     "is_key_tag",
+    "jobs_of",
     "key_tag",
     "last_run",
     "load_function_key",
@@ -154,10 +155,11 @@ def add_tags(tags: Iterable[str]) -> None:
 def last_run(prefect: SyncPrefectClient, tag: str, jobs: Collection[int] | None) -> FlowRun | None:
     """The newest flow run with a `key_tag` on the same jobs; None for all jobs."""
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
-    return next((run for run in _each_run(prefect, wanted) if _jobs_of(run) == _as_set(jobs)), None)
+    return next((run for run in _each_run(prefect, wanted) if jobs_of(run) == _as_set(jobs)), None)
 
 
-def _jobs_of(run: FlowRun) -> set[int] | None:
+def jobs_of(run: FlowRun) -> set[int] | None:
+    """The ids of the jobs that a run was started on; None for all."""
     return _as_set(read_jobs((run.parameters.get("frames") or {}).get("jobs")))
 
 

@@ -25,9 +25,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.flows.flow_run_tags import is_key_tag
+from prefect_cvat.flows.flow_run_tags import is_key_tag, jobs_of
 from prefect_cvat.models import Task
-from prefect_cvat.options.frame_options import read_jobs
 
 __all__ = ["RunHistory"]
 
@@ -107,7 +106,7 @@ class RunHistory:
         if not isinstance(task_id, int) or key_tag is None:
             return
         history = self._tasks.setdefault(task_id, _TaskHistory(run.id, run.tags))
-        jobs = read_jobs((run.parameters.get("frames") or {}).get("jobs"))
+        jobs = jobs_of(run)
         annotated = history.jobs.setdefault(key_tag, set())
         if jobs is None or annotated is None:
             history.jobs[key_tag] = None

@@ -18,7 +18,7 @@ from prefect.states import Cancelled
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.flows.final_state import completed
+from prefect_cvat.flows.final_state import completed, is_cancelled
 from prefect_cvat.flows.flow_run_tags import (
     add_tags,
     function_key,
@@ -155,7 +155,6 @@ def _is_flow_run_cancelled() -> bool:
     """Whether the current flow run was cancelled; False if the Prefect server does not answer."""
     try:
         with get_client(sync_client=True) as prefect:
-            state = prefect.read_flow_run(flow_run.id).state
+            return is_cancelled(prefect)
     except httpx.HTTPError:
         return False
-    return state is not None and (state.is_cancelling() or state.is_cancelled())

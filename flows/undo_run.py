@@ -13,6 +13,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
+from prefect_cvat.flows.form import form
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.records.record_reader import find_run, read_run
 from prefect_cvat.rendering.run_report_markdown import escape
@@ -34,6 +35,7 @@ def _name_run() -> str:
 
 
 @flow(name="undo run", flow_run_name=_name_run, persist_result=False, retries=0)
+@form
 def undo_run(run: RunId, credentials: CvatCredentials, dry_run: bool = False) -> UndoReport:
     """Remove what a run has added to a task of CVAT, except what somebody has changed since.
 

@@ -13,7 +13,16 @@ from prefect_cvat.models import (
     LabeledShapeRequest,
 )
 
-__all__ = ["BatchDetections", "ChunkBatch", "ChunkFile", "ChunkType", "Frame", "FrameDetections", "Quality"]
+__all__ = [
+    "BatchDetections",
+    "ChunkBatch",
+    "ChunkFile",
+    "ChunkType",
+    "Frame",
+    "FrameDetections",
+    "Quality",
+    "UnnumberedFrame",
+]
 
 Quality = Literal["original", "compressed"]
 """The quality of images, in CVAT's words."""
@@ -40,6 +49,15 @@ class Frame:
 
     def __str__(self) -> str:
         return f"frame {self.number} ({self.name})"
+
+
+class UnnumberedFrame(Frame):
+    """An image that CVAT has sent without the number of its frame; its name stands for it in messages."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ FLOWS = {
     "refine_task": ("grabcut_interaction", "nanodet_detection"),
     "evaluate_task": ("nanodet_detection", "sam2_tracking"),
     "find_new_tasks": None,
+    "undo_run": None,
 }
 
 

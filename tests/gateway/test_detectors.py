@@ -101,6 +101,16 @@ def test_skeleton_has_its_keypoints_by_name(serve):
     assert stored(item)
 
 
+def test_keypoint_beyond_the_edge_is_moved_there_and_marked_as_outside(serve, caplog):
+    caplog.set_level(logging.INFO, "prefect_cvat.gateway")
+    body = skeleton(BODY, [keypoint(HEAD, [3, 4]), keypoint(TAIL, [-5, 9_999])])
+    (item,) = serve(det=Detection([body])).from_page("det")
+    head, tail = item["elements"]
+    assert (head["outside"], tail["outside"], tail["points"][0]) == (False, True, 0)
+    assert 0 < tail["points"][1] < 9_999
+    assert "1 keypoints outside the image" in caplog.text
+
+
 def test_skeleton_without_visible_keypoint_is_counted(serve, caplog):
     caplog.set_level(logging.INFO, "prefect_cvat.gateway")
     hidden = skeleton(BODY, [keypoint(HEAD, [3, 4], outside=True), keypoint(TAIL, [5, 6], outside=True)])

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from prefect_cvat.annotations.existing_annotations import ExistingOnFrame
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, serialize
 from prefect_cvat.frames import Frame, FrameDetections
-from prefect_cvat.geometry.clip_to_image import Clipping, clip_point, clip_shape
+from prefect_cvat.geometry.clip_to_image import Clipping, clip_keypoint, clip_shape
 from prefect_cvat.models import (
     AttributeValRequest,
     LabeledImageRequest,
@@ -225,17 +225,11 @@ class LabelRemapper:
             sublabel = target.sublabels[element.label_id]
             if sublabel is None:
                 continue
-            xs, ys = element.points[0::2], element.points[1::2]
-            points = [
-                number
-                for x, y in zip(xs, ys, strict=True)
-                for number in clip_point(x, y, frame.width, frame.height)
-            ]
+            points, outside = clip_keypoint(element, frame.width, frame.height)
             body = _shape_body(element, points, frame.number, sublabel.id)
-            if points != element.points and not element.outside:
-                body["outside"] = True
-                beyond += 1
-            seen += not body["outside"]
+            body["outside"] = outside
+            beyond += outside and not element.outside
+            seen += not outside
             body["attributes"] = self._attributes(element.attributes, sublabel, element.score)
             elements.append(body)
         if not seen:

@@ -15,15 +15,14 @@ from prefect_cvat.auto_annotation.interface import TrackableShape
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, load_function_module
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.for_cvat_sdk.sdk_models import sdk_label, sdk_shape, sdk_tag
-from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import clip_point, clip_shape
+from prefect_cvat.frames import Frame, UnnumberedFrame
+from prefect_cvat.geometry.clip_to_image import clip_keypoint, clip_shape
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_calls import preprocess_image
 from prefect_cvat.models import (
     AttributeValRequest,
     LabeledShapeRequest,
     ShapeType,
-    SubLabeledShapeRequest,
     enum_value,
 )
 
@@ -103,7 +102,7 @@ class _SdkDetection:
         detector = self._detectors[context.conv_mask_to_poly]
         detector.conf_threshold = context.conf_threshold
         with _errors_of_sdk():
-            [found] = detector.detect([(_Image.named(context.frame_name, image), image)])
+            [found] = detector.detect([(_frame(context.frame_name, image), image)])
         clipped = (part for shape in found.shapes for part in _clipped(shape, *image.size))
         return [*map(sdk_tag, found.tags), *map(sdk_shape, clipped)]
 
@@ -118,7 +117,7 @@ class _SdkTracking:
     def preprocess_image(self, context: cvataa.TrackingFunctionContext, image: PIL.Image.Image) -> Any:
         """Prepare an image; agents of cvat-cli 2.80 call this even if a function does not have it."""
         with _errors_of_sdk():
-            return preprocess_image(self._function, context, _Image.named("image", image), image)
+            return preprocess_image(self._function, context, _frame("image", image), image)
 
     def init_tracking_state(
         self, context: cvataa.TrackingFunctionShapeContext, pp_image: Any, shape: cvataa.TrackableShape
@@ -151,7 +150,7 @@ class _SdkInteraction:
     def preprocess_image(self, context: cvataa.InteractionFunctionContext, image: PIL.Image.Image) -> Any:
         """Prepare an image; agents keep the result."""
         with _errors_of_sdk():
-            return preprocess_image(self._function, context, _Image.named("image", image), image)
+            return preprocess_image(self._function, context, _frame("image", image), image)
 
     def detect(
         self, context: cvataa.InteractionFunctionContext, pp_image: Any, prompts: cvataa.InteractionPrompts
@@ -169,36 +168,23 @@ _KINDS: dict[str, Any] = {
 """The kinds of functions, by what only their specs have."""
 
 
-class _Image(Frame):
-    """An image of which only the name is known: the SDK does not pass the number of the frame."""
-
-    @classmethod
-    def named(cls, name: str, image: PIL.Image.Image) -> _Image:
-        return cls(0, name, image.width, image.height)
-
-    def __str__(self) -> str:
-        return self.name
+def _frame(name: str, image: PIL.Image.Image) -> Frame:
+    return UnnumberedFrame(0, name, image.width, image.height)  # the SDK does not pass the number
 
 
 def _clipped(shape: LabeledShapeRequest, width: int, height: int) -> Iterator[LabeledShapeRequest]:
     """What is in the image of a shape, as in our own runs: one shape, several parts, or nothing."""
     if shape.type is ShapeType.SKELETON:
-        elements = [_within(element, width, height) for element in shape.elements]
+        elements = []
+        for element in shape.elements:
+            points, outside = clip_keypoint(element, width, height)
+            elements.append(element.model_copy(update={"points": points, "outside": outside}))
         if not all(element.outside for element in elements):
             yield shape.model_copy(update={"elements": elements})
         return
     parts, _ = clip_shape(shape, width, height)
     for points in parts:
         yield shape if points is shape.points else shape.model_copy(update={"points": points})
-
-
-def _within(element: SubLabeledShapeRequest, width: int, height: int) -> SubLabeledShapeRequest:
-    """A keypoint; outside of the image it is moved to the border, and marked as outside."""
-    pairs = zip(element.points[0::2], element.points[1::2], strict=True)
-    points = [number for x, y in pairs for number in clip_point(x, y, width, height)]
-    if points == element.points:
-        return element
-    return element.model_copy(update={"points": points, "outside": True})
 
 
 def _sdk_result(shape: Any) -> cvataa.InteractionResultShape:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
-from prefect_cvat.frames import Frame
+from prefect_cvat.frames import Frame, UnnumberedFrame
 from prefect_cvat.gateway.calls import DetectorCall
 from prefect_cvat.gateway.configuration import ServedFunction
 from prefect_cvat.gateway.detector_answers import detector_items, encode_items
 from prefect_cvat.gateway.refusals import Refusal
-from prefect_cvat.gateway.sent_images import SentFrame
 from prefect_cvat.gateway.shown_labels import ShownLabel
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_thresholds
@@ -68,7 +67,9 @@ class DetectionService:
         opened = []
         for number, call in enumerate(calls):
             frame = call.image.frame
-            opened.append((SentFrame(number, frame.name, frame.width, frame.height), call.image.decode()))
+            opened.append(
+                (UnnumberedFrame(number, frame.name, frame.width, frame.height), call.image.decode())
+            )
         found = self._detector.detect(opened)
         return [self._answer(frame, each, thresholds) for (frame, _), each in zip(opened, found, strict=True)]
 

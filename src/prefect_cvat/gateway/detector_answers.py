@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.gateway.shown_labels import ShownLabel
-from prefect_cvat.geometry.clip_to_image import clip_shape
+from prefect_cvat.geometry.clip_to_image import clip_keypoint, clip_shape
 from prefect_cvat.masks import decode_mask, mask_to_polygons
 from prefect_cvat.models import (
     AttributeValRequest,
@@ -123,17 +123,14 @@ def _shape_items(
 ) -> Iterator[dict[str, Any]]:
     common = _common(shape, label, shape.type.value, first_group)
     if shape.type is ShapeType.SKELETON:
-        elements = [
-            {
-                "label": sublabel.name,
-                "type": "points",
-                "points": element.points,
-                "attributes": _attributes(element.attributes, sublabel.attributes),
-                "outside": element.outside,
-            }
-            for element in shape.elements
-            if (sublabel := label.sublabels.get(element.label_id)) is not None
-        ]
+        elements = []
+        for element in shape.elements:
+            if (sublabel := label.sublabels.get(element.label_id)) is not None:
+                points, outside = clip_keypoint(element, *size)
+                losses["keypoints outside the image"] += outside and not element.outside
+                attributes = _attributes(element.attributes, sublabel.attributes)
+                keypoint = {"label": sublabel.name, "type": "points", "points": points, "outside": outside}
+                elements.append({**keypoint, "attributes": attributes})
         losses["keypoints marked as occluded"] += sum(element.occluded for element in shape.elements)
         if all(element["outside"] for element in elements):  # CVAT drops it
             losses["skeletons without a visible keypoint"] += 1

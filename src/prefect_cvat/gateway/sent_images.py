@@ -10,7 +10,7 @@ import threading
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.frames import Frame
+from prefect_cvat.frames import Frame, UnnumberedFrame
 from prefect_cvat.gateway.refusals import Refusal
 from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes, open_image
 
@@ -76,13 +76,4 @@ class SentImage:
     @property
     def frame(self) -> Frame:
         """The frame, for the function."""
-        return SentFrame(0, f"image {self.digest[:8]}", *self._image.size)
-
-
-class SentFrame(Frame):
-    """The frame of a sent image: neither its number nor its file name is known."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return self.name
+        return UnnumberedFrame(0, f"image {self.digest[:8]}", *self._image.size)

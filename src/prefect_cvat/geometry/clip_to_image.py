@@ -19,9 +19,9 @@ import numpy as np
 
 from prefect_cvat.geometry.outlines import corners_of
 from prefect_cvat.masks import decode_mask, encode_mask
-from prefect_cvat.models import LabeledShapeRequest, ShapeType
+from prefect_cvat.models import LabeledShapeRequest, ShapeType, SubLabeledShapeRequest
 
-__all__ = ["Clipping", "clip_point", "clip_shape", "is_empty"]
+__all__ = ["Clipping", "clip_keypoint", "clip_point", "clip_shape", "is_empty"]
 
 Point = tuple[float, float]
 
@@ -99,6 +99,17 @@ def clip_shape(
 def clip_point(x: float, y: float, width: int, height: int) -> Point:
     """The nearest point within the image, in pixels."""
     return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
+
+
+def clip_keypoint(keypoint: SubLabeledShapeRequest, width: int, height: int) -> tuple[list[float], bool]:
+    """Move a keypoint of a skeleton to the border of the image, if it is beyond.
+
+    Returns:
+        Its points in pixels; and whether it is outside, by itself or since it was moved.
+    """
+    xs, ys = keypoint.points[0::2], keypoint.points[1::2]
+    points = [number for x, y in zip(xs, ys, strict=True) for number in clip_point(x, y, width, height)]
+    return points, keypoint.outside or points != keypoint.points
 
 
 def is_empty(shape_type: str, points: Sequence[float]) -> bool:

@@ -93,6 +93,7 @@ def _print_secret(secret: SecretStr, port: int) -> None:
     value = secret.get_secret_value()
     stdout.print(
         "CVAT must send a secret. Set these for its server and its annotation worker, in the environment:\n"
+        '  CVAT_SERVERLESS: "1"\n'
         f"  CVAT_NUCLIO_HOST: the address of this machine, as CVAT sees it\n"
         f'  CVAT_NUCLIO_PORT: "{port}"\n'
         "  CVAT_NUCLIO_INVOKE_METHOD: dashboard\n"
