@@ -44,6 +44,11 @@ class CvatCalls:
     def function(self, name: str) -> requests.Response:
         return requests.get(f"{self.url}/api/functions/{name}", headers=self.headers, timeout=self.timeout)
 
+    def in_progress(self) -> int:
+        """How many calls the gateway has now."""
+        count: int = requests.get(f"{self.url}/health", timeout=self.timeout).json()["calls"]
+        return count
+
     def invoke(self, name: str, body: bytes | dict[str, Any]) -> requests.Response:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {

@@ -13,6 +13,7 @@ import requests
 
 from cvat_calls import CvatCalls
 from gateway_files import write_function
+from polling import until
 
 
 class Process:
@@ -90,18 +91,24 @@ def test_random_secret_is_printed_with_what_to_set(start, tmp_path):
     assert CvatCalls(gateway, secret="nuclio").functions().status_code == 403
 
 
+def _refuses(calls):
+    try:
+        calls.functions()
+    except requests.ConnectionError:
+        return True
+    return False
+
+
 def test_calls_end_after_sigterm(start, tmp_path):
-    gateway = start("--function-file", write_function(tmp_path, "mine", "time.sleep(1.5)"))
+    gateway = start("--function-file", write_function(tmp_path, "mine", "time.sleep(3)"))
     gateway.wait_for(["mine"])
     gateway.calls.from_page("mine")
     results = []
     running = threading.Thread(target=lambda: results.append(gateway.calls.from_page("mine")))
     running.start()
-    time.sleep(0.5)
+    until(lambda: gateway.calls.in_progress() == 1)
     gateway.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    with pytest.raises(requests.ConnectionError):
-        gateway.calls.functions()
+    until(lambda: _refuses(gateway.calls))
     running.join()
     assert len(results) == 1
     assert gateway.process.wait(10) == 0

@@ -8,6 +8,7 @@ import pytest
 from cvat_calls import encoded
 from gateway_files import TRACKER, write_function
 from gateway_functions import Detection, Tracking
+from polling import until
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.gateway import Gateway, GatewayConfiguration, ServedFunction
 
@@ -96,22 +97,19 @@ def test_nothing_is_refused_while_functions_are_replaced(serve, tmp_path):
 
 
 def test_removed_function_is_gone_after_its_calls(serve, tmp_path):
-    write_function(tmp_path, "slow", "time.sleep(1)")
+    write_function(tmp_path, "slow", "time.sleep(2)")
     calls = serve(GatewayConfiguration(port=0, functions=[entry(tmp_path, "slow")]))
     assert calls.gateway.wait_until_described(60)
     calls.from_page("slow")
     results = []
     running = threading.Thread(target=lambda: results.append(calls.from_page("slow")))
     running.start()
-    time.sleep(0.4)
+    until(lambda: calls.in_progress() == 1)
     calls.gateway.reload(GatewayConfiguration(port=0))
     assert calls.refused("slow")[0] == 404
     running.join()
     assert results == [[{"label": "car", "type": "rectangle", "points": [1, 2, 3, 4]}]]
-    end = time.monotonic() + 5
-    while not (tmp_path / "slow.closed").exists() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert (tmp_path / "slow.closed").exists()
+    until((tmp_path / "slow.closed").exists)
 
 
 def test_reload_with_a_name_that_is_taken_changes_nothing(serve, tmp_path):
@@ -137,7 +135,7 @@ def test_calls_in_progress_end_when_the_gateway_stops():
         calls = CvatCalls(gateway)
         running = threading.Thread(target=lambda: results.append(calls.from_page("det")))
         running.start()
-        time.sleep(0.4)
+        until(lambda: calls.in_progress() == 1)
     running.join()
     assert len(results[0]) == 1
 
@@ -161,9 +159,9 @@ def test_gateway_stops_in_spite_of_a_function_that_hangs():
     with Gateway(configuration, functions={"det": function}) as gateway:
         calls = CvatCalls(gateway)
         threading.Thread(target=lambda: _ignore_reset(calls), daemon=True).start()
-        time.sleep(0.4)
+        until(lambda: function.contexts)
         begin = time.monotonic()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 25, "it has waited for the function"
 
 
 def _ignore_reset(calls):
