@@ -176,7 +176,7 @@ def test_description_on_disk_that_is_damaged_is_made_again(serve, tmp_path):
     store = DescriptionStore()
     description = store.make(entry)
     digest = source_digest(entry)
-    (tmp_path / "cache" / "gateway" / f"{digest}.json").write_text('{"kind": "detec')
+    (tmp_path / "cache" / "gateway" / digest[:2] / digest).write_text('{"kind": "detec')
     assert store.known(digest) is None
     calls = serve(configuration({"function_file": tmp_path / "mine.py"}))
     assert calls.gateway.wait_until_described(60)

@@ -6,7 +6,6 @@ the memory of its model is free again.
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -14,17 +13,14 @@ import tempfile
 import threading
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.files.file_cache import FileCache
 from prefect_cvat.gateway.configuration import ServedFunction
 from prefect_cvat.gateway.descriptions import ERROR, FunctionDescription
 from prefect_cvat.gateway.function_source import source_digest
 from prefect_cvat.settings import Settings
 
 __all__ = ["DescriptionStore"]
-
-logger = logging.getLogger(__name__)
 
 DESCRIBING_SECONDS = 900.0
 """How long a function may take to be made, downloads included."""
@@ -38,7 +34,7 @@ class DescriptionStore:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Settings().cache_dir / "gateway"
+        self._files = FileCache(folder or Settings().cache_dir / "gateway", "descriptions of functions")
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._making = threading.Lock()  # one process at a time
@@ -46,24 +42,11 @@ class DescriptionStore:
 
     def known(self, digest: str) -> FunctionDescription | None:
         """The description with this digest, if there is one."""
-        try:
-            return FunctionDescription.model_validate_json(self._path(digest).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return self._files.read(digest, lambda data: FunctionDescription.model_validate_json(bytes(data)))
 
     def put(self, digest: str, description: FunctionDescription) -> None:
         """Keep a description. If it cannot be written, a warning says so: each start makes it again."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(description.model_dump_json().encode())
-            Path(file.name).replace(self._path(digest))
-        except OSError as error:
-            logger.warning(
-                "descriptions cannot be written to %s (%s): each start makes them again",
-                self._folder,
-                error.strerror,
-            )
+        self._files.write(digest, description.model_dump_json().encode())
 
     def make(self, entry: ServedFunction) -> FunctionDescription:
         """Describe a function in a process of its own, and keep the description.
@@ -110,6 +93,3 @@ class DescriptionStore:
             self._is_closed = True
             if self._child is not None:
                 self._child.kill()
-
-    def _path(self, digest: str) -> Path:
-        return self._folder / f"{digest}.json"

@@ -6,20 +6,15 @@ a shape for each object it breaks for all of them, so a lost object keeps its la
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-from prefect_cvat.auto_annotation.function_calls import place_of
-from prefect_cvat.exceptions import BadFunctionError, DeviceError, PrefectCvatError
 from prefect_cvat.gateway.calls import TrackerCall
-from prefect_cvat.gateway.detection_service import Outcome
-from prefect_cvat.gateway.prepared_images import PreparedImage, PreparedImages
+from prefect_cvat.gateway.prepared_images import PreparedImages
 from prefect_cvat.gateway.refusals import Refusal
 from prefect_cvat.gateway.sent_images import SentImage
+from prefect_cvat.gateway.single_calls import SingleCalls
 from prefect_cvat.gateway.tracks import Track, Tracks
-from prefect_cvat.inference.image_calls import preprocess_image
 from prefect_cvat.inference.tracking_calls import (
     ShapeToTrack,
     TrackingContext,
@@ -30,7 +25,7 @@ from prefect_cvat.inference.tracking_calls import (
 __all__ = ["TrackingService"]
 
 
-class TrackingService:
+class TrackingService(SingleCalls[TrackerCall]):
     """A loaded tracking function.
 
     Args:
@@ -39,45 +34,23 @@ class TrackingService:
         images: Where prepared images are kept.
         tracks: Where tracked objects are kept.
 
-    Attributes:
-        max_batch: How many calls run together: one.
-
     Raises:
         BadFunctionError: It has no `init_tracking_state` or `track`.
     """
 
-    max_batch = 1
-
     def __init__(self, function: Any, key: object, images: PreparedImages, tracks: Tracks) -> None:
-        for method in ("init_tracking_state", "track"):
-            if not callable(getattr(function, method, None)):
-                raise BadFunctionError(
-                    f"{type(function).__name__!r} is not a tracking function: it has no {method!r}"
-                    f" ({place_of(function)})"
-                )
-        self._function = function
-        self._key = key
-        self._images = images
+        super().__init__(
+            function,
+            key,
+            images,
+            TrackingContext(),
+            kind="a tracking function",
+            methods=["init_tracking_state", "track"],
+        )
         self._tracks = tracks
-        self._context = TrackingContext()
 
-    def run(self, calls: Sequence[TrackerCall]) -> list[Outcome]:
-        """Run calls.
-
-        Raises:
-            DeviceError: The GPU of the function failed.
-        """
-        return [self._answer(call) for call in calls]
-
-    def _answer(self, call: TrackerCall) -> Outcome:
-        losses: Counter[str] = Counter()
-        try:
-            answer = self._track(call, losses) if call.states else self._begin(call)
-        except DeviceError:
-            raise
-        except (Refusal, PrefectCvatError) as error:
-            return error, losses
-        return json.dumps(answer, allow_nan=False).encode(), losses
+    def _call(self, call: TrackerCall, losses: Counter[str]) -> dict[str, Any]:
+        return self._track(call, losses) if call.states else self._begin(call)
 
     def _begin(self, call: TrackerCall) -> dict[str, Any]:
         if not call.shapes:
@@ -118,11 +91,3 @@ class TrackingService:
                 return
             track.tracked = None
         losses["lost objects, at their last known place"] += 1
-
-    def _prepared(self, image: SentImage) -> PreparedImage:
-        def prepare() -> PreparedImage:
-            decoded = image.decode()
-            value = preprocess_image(self._function, self._context, image.frame, decoded)
-            return PreparedImage(value, decoded.size)
-
-        return self._images.get((self._key, image.digest), prepare)
