@@ -26,6 +26,13 @@ from prefect_cvat.auto_annotation import label_spec
 @contextmanager
 def sandbox() -> Iterator[str]:
     """A sandbox in another process, so that its work is not counted as the client's; yields its address."""
+    with sandbox_process() as (url, _pid):
+        yield url
+
+
+@contextmanager
+def sandbox_process() -> Iterator[tuple[str, int]]:
+    """A sandbox in another process; yields its address and the number of the process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect_cvat.sandbox", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -37,7 +44,7 @@ def sandbox() -> Iterator[str]:
         for line in process.stdout:
             if line.startswith("ready "):
                 break
-        yield line.split()[1]
+        yield line.split()[1], process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)

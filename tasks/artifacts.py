@@ -24,9 +24,7 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
-from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
@@ -37,6 +35,7 @@ from prefect_cvat.rendering.sample_frames import Drawing, draw_sample_frames
 from prefect_cvat.rendering.score_plot import plot_scores
 from prefect_cvat.runs.execution.progress_bar import LoggedProgress
 from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.tasks.client_retries import client_retries
 
 __all__ = ["ArtifactProgress", "data_uri", "draw_frames", "publish_report", "warn_if_refused"]
 
@@ -77,15 +76,12 @@ class ArtifactProgress:
         self._done = 0
         self._next_update = 0.0
         self._has_warned = False
-        before = get_settings_context()
-        settings = before.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
-        self._without_retries = SettingsContext(profile=before.profile, settings=settings)
 
     def start(self, total: int) -> None:
         """Create the artifact."""
         self._lines.start(total)
         self._total = total
-        with self._without_retries:
+        with client_retries(0):
             self._update()
 
     def advance(self, frames: int) -> None:
@@ -93,7 +89,7 @@ class ArtifactProgress:
         self._lines.advance(frames)
         self._done += frames
         if time.monotonic() >= self._next_update:
-            with self._without_retries:
+            with client_retries(0):
                 self._update()
 
     def finish(self) -> None:
@@ -157,7 +153,7 @@ def publish_report(
             create(create_image_artifact, uri, f"frame-{picture.frame}", escape(picture.description))
         # drawn while the others are sent; cancelling is to be quick
         if report.scores and outcome != "cancelled":
-            uri = data_uri("image/png", plot_scores(report.scores))
+            uri = data_uri("image/svg+xml", plot_scores(report.scores).encode())
             create(create_image_artifact, uri, "scores", "scores")
         for each in created:
             each.result()

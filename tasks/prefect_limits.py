@@ -26,10 +26,10 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalC
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.metrics import add_counts
+from prefect_cvat.tasks.client_retries import client_retries
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
@@ -270,7 +270,7 @@ def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool | None:
     """Take slots of the limits that exist; False if they are not free, None if none of the limits exists."""
     # Prefect ends a run whose lease it cannot renew. With its default number of retries that would be later
     # than another run can take the slots
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
+    with client_retries(RENEWAL_RETRIES):
         try:
             # no retries here: Prefect would wait up to 30 s between two of them
             taken.enter_context(slots(names, occupy=occupy, max_retries=0))

@@ -19,6 +19,7 @@ class PostgreSQL:
 
     Attributes:
         url: Its address, as Prefect expects it in PREFECT_API_DATABASE_CONNECTION_URL.
+        pid: The process that all others of it are children of.
     """
 
     def __init__(self, programs: Path, folder: Path, port: int) -> None:
@@ -33,6 +34,10 @@ class PostgreSQL:
         self._run(
             "pg_ctl", "start", "--wait", f"--timeout={START_SECONDS}", f"--log={log}", "-o", self._options
         )
+
+    @property
+    def pid(self) -> int:
+        return int((self._folder / "postmaster.pid").read_text().split()[0])
 
     def stop(self) -> None:
         """Stop it, as if its machine had lost power."""

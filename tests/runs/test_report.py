@@ -1,14 +1,11 @@
 """What a run reports: the scores that it counted through the real pipeline, as Markdown and as a picture."""
 
-import io
 import re
+import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from importlib.metadata import version
 from types import SimpleNamespace
 
-import matplotlib.font_manager  # noqa: F401 (its first import starts a process that finds the fonts)
-import numpy as np
-import PIL.Image
 import pytest
 from markdown_it import MarkdownIt
 
@@ -289,23 +286,51 @@ def test_names_and_errors_are_escaped_in_markdown_and_html():
 # --- as a picture ---
 
 
-def bars(png):
-    """Which columns of the plot's area have a colored pixel, as shares of its width."""
-    image = PIL.Image.open(io.BytesIO(png))
-    assert (image.format, image.size) == ("PNG", (640, 320))
-    pixels = np.asarray(image.convert("HSV"))
-    return pixels[..., 1] > 100
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def bars(scores):
+    """The bars and the square of the legend of the plot: x, height and color."""
+    picture = ET.fromstring(plot_scores(scores))
+    assert (picture.get("width"), picture.get("height")) == ("640", "320")
+    return [
+        (float(bar.get("x")), float(bar.get("height")), bar.get("fill"))
+        for bar in picture.iter(f"{SVG}rect")
+        if bar.get("x")
+    ]
 
 
 def test_scores_are_drawn_in_the_color_of_their_label():
-    one = bars(plot_scores({"car": in_bins({10: 4})}))
-    two = bars(plot_scores({"car": in_bins({10: 4}), "person": in_bins({2: 4})}))
-    assert one[:, :200].sum() == 0
-    assert two[:, :200].sum() > 1000
+    (bar, legend) = bars({"car": in_bins({10: 4})})
+    assert bar[0] == 56 + 10 * 20
+    assert bar[2] == legend[2]
+    car, _, person, _ = bars({"car": in_bins({10: 4}), "person": in_bins({2: 2})})
+    assert person[0] == 56 + 2 * 20
+    assert person[1] == pytest.approx(car[1] / 2, abs=0.1)
+    assert person[2] != car[2]
 
 
-def test_names_with_dollar_signs_or_missing_glyphs_are_drawn(recwarn):
-    names = ["$x^2$", "_private", "汽车", "a" * 200, *map(str, range(20))]
-    png = plot_scores({name: in_bins({number % 20: 1}) for number, name in enumerate(names)})
-    assert bars(png).any()
-    assert not recwarn.list
+def test_bars_of_a_bin_are_stacked():
+    picture = ET.fromstring(plot_scores({"car": in_bins({3: 7}), "person": in_bins({3: 5})}))
+    lower, upper = [bar for bar in picture.iter(f"{SVG}rect") if bar.get("x") == str(56 + 3 * 20)]
+    assert float(upper.get("y")) + float(upper.get("height")) == pytest.approx(float(lower.get("y")), abs=0.2)
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, "1"), (12, "15"), (99, "100"), (1_000_000, "1,000,000")])
+def test_the_axis_ends_at_a_round_number(count, most):
+    picture = ET.fromstring(plot_scores({"car": in_bins({0: count})}))
+    texts = [text.text for text in picture.iter(f"{SVG}text") if text.get("text-anchor") == "end"]
+    assert texts[-1] == most
+    assert len(texts) <= 7
+
+
+def test_names_in_the_legend_are_escaped_and_cut_and_further_labels_share_a_color():
+    names = ["<b>&", "汽车", "a" * 200, *map(str, range(20))]
+    picture = ET.fromstring(
+        plot_scores({name: in_bins({number % 20: 1}) for number, name in enumerate(names)})
+    )
+    texts = [text.text for text in picture.iter(f"{SVG}text") if not text.get("text-anchor")]
+    assert len(texts) == 8
+    assert texts[-1] == "16 others"
+    assert all(len(text) <= 18 for text in texts)
+    assert plot_scores({"<b>&": in_bins({1: 1})}).count("<b>") == 0

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -50,8 +51,7 @@ def builtin_functions() -> dict[str, str | None]:
 
 def function_names() -> list[str]:
     """The names of the functions that come with this package, and of those that packages have registered."""
-    registered = {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    return [*builtin_functions(), *sorted(registered - builtin_functions().keys())]
+    return [*builtin_functions(), *sorted(_registered_functions().keys() - builtin_functions().keys())]
 
 
 def import_builtin(name: str) -> ModuleType:
@@ -91,9 +91,9 @@ def find_function(name: str) -> str:
     builtins = builtin_functions()
     if name in builtins:
         return f"{BUILTINS}.{name}"
-    registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    registered = _registered_functions()
     if name in registered:
-        return registered[name].module
+        return registered[name]
     if _PATH.search(name):
         raise FunctionLoadError(
             f"{name!r} is a path; a function is loaded by its name here: a built-in, a registered one, or a"
@@ -110,6 +110,12 @@ def find_function(name: str) -> str:
         f"there is no function {name!r}; there are {', '.join(function_names())}, and modules"
         f" under a prefix in the environment variable {ALLOWED_MODULES}"
     )
+
+
+@cache
+def _registered_functions() -> dict[str, str]:
+    """The modules of the functions that installed packages have registered, by their names."""
+    return {entry.name: entry.module for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def takes_parameter(name: str, parameter: str) -> bool:

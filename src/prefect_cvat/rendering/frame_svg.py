@@ -18,7 +18,15 @@ from prefect_cvat.masks import decode_mask
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
 from prefect_cvat.messages.plurals import pluralize
 
-__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame", "shrink_image"]
+__all__ = [
+    "AnnotatedFrame",
+    "Colors",
+    "Palette",
+    "escape_text",
+    "render_figure",
+    "render_frame",
+    "shrink_image",
+]
 
 WIDTH = 960
 """Pixels of the longer side of the image in an HTML report; larger images are scaled down."""
@@ -78,13 +86,13 @@ def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: 
     """Draw a frame as an HTML figure with its tags. Shapes of a label with an empty name have no caption."""
     frame = annotated.frame
     tags = "".join(
-        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
+        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{escape_text(labels[tag["label_id"]])}</span>'
         for tag in annotated.tags
     )
     more = f", {MAX_SHAPES} of them drawn" if len(annotated.shapes) > MAX_SHAPES else ""
     return (
         f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
-        f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
+        f"<figcaption>{escape_text(str(frame))} · {frame.width}x{frame.height} ·"
         f" {pluralize(len(annotated.shapes), 'shape')}{more} {tags}</figcaption>"
         "</figure>"
     )
@@ -101,7 +109,7 @@ def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, w
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
         f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'
-        f' aria-label="{_escape(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
+        f' aria-label="{escape_text(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
         f'<image href="{_data_uri(annotated.jpeg, width)}" width="{frame.width}" height="{frame.height}"/>'
         f"{drawn}</svg>"
     )
@@ -145,7 +153,7 @@ def _shape(
     corner_x, corner_y = _corner(shape["type"], points)
     score = shape.get("score")
     number = f" #{shape['track']}" if "track" in shape else ""
-    text = f"{_escape(name)}{number}{'' if score is None else f' {score:.2f}'}"
+    text = f"{escape_text(name)}{number}{'' if score is None else f' {score:.2f}'}"
     size = 2.2 * unit
     y = max(corner_y, size * 1.3)
     width = 0.64 * size * (len(html.unescape(text)) + 1)
@@ -257,7 +265,7 @@ def _as_uri(data: bytes, image_format: str) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
 
 
-def _escape(text: str) -> str:
+def escape_text(text: str) -> str:
     """Escape text for HTML and SVG. XML allows no control characters."""
     return html.escape("".join(char if char.isprintable() else " " for char in text))
 
