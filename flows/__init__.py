@@ -1,7 +1,7 @@
 """The Prefect flows, and what they share.
 
 Flows, one module each: `annotate_task`, `annotate_project`, `annotate_shards`, `track_task`, `refine_task`,
-`evaluate_task`, `find_new_tasks`, `undo_run`. What they share:
+`evaluate_task`, `export_task`, `find_new_tasks`, `undo_run`. What they share:
 
 - `function_choice`: the function that a run is to use.
 - `form`: the titles of the parameters in Prefect's form, and the functions to choose from.

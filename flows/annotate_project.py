@@ -66,10 +66,10 @@ def annotate_project(
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     labels: LabelOptions = LabelOptions(),
-    annotations: AnnotationOptions = AnnotationOptions(),
     existing_annotations: ExistingOptions = ExistingOptions(),
-    execution: ExecutionSettings = ExecutionSettings(),
     review: ReviewOptions = ReviewOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
     fan_out: FanOut = FanOut(),
 ) -> ProjectReport:
     """Annotate all tasks of a CVAT project that match, each by a run of the flow `annotate task`.
@@ -85,10 +85,10 @@ def annotate_project(
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function, labels and annotations.
         labels: Which labels of the function are written, and from which confidence on.
-        annotations: What the annotations are like that are written.
         existing_annotations: What is done with existing annotations.
-        execution: Where the model runs, how much is done at a time, and what is kept.
         review: Which frames are proposed for review.
+        annotations: What the annotations are like that are written.
+        execution: Where the model runs, how much is done at a time, and what is kept.
         fan_out: On which workers, how many runs at a time, and in which pieces.
 
     Returns:

@@ -69,11 +69,11 @@ def annotate_shards(
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     labels: LabelOptions = LabelOptions(),
-    annotations: AnnotationOptions = AnnotationOptions(),
     existing_annotations: ExistingOptions = ExistingOptions(),
     frames: FrameOptions = FrameOptions(),
-    execution: ExecutionSettings = ExecutionSettings(),
     review: ReviewOptions = ReviewOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
 ) -> RunReport:
     """Annotate a large CVAT task in pieces of whole jobs, each a Prefect task that may run anywhere.
 
@@ -88,11 +88,11 @@ def annotate_shards(
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function, labels and annotations.
         labels: Which labels of the function are written, and from which confidence on.
-        annotations: What the annotations are like that are written.
         existing_annotations: What is done with existing annotations.
         frames: Which frames and jobs, and which images of them.
-        execution: Where the model runs, how much is done at a time, and what is kept.
         review: Which frames are proposed for review.
+        annotations: What the annotations are like that are written.
+        execution: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
         What was done.

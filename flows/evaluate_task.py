@@ -18,7 +18,7 @@ from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_line
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
-from prefect_cvat.flows.form import FunctionToEvaluate, form
+from prefect_cvat.flows.form import OptionalFunction, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
@@ -60,15 +60,15 @@ def name_run() -> str:
 def evaluate_task(
     task_id: TaskId,
     credentials: CvatCredentials,
-    function: FunctionToEvaluate = "",
+    function: OptionalFunction = "",
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     truth: GroundTruthSource = "manual",
     truth_task_id: TaskId | None = None,
     evaluation: EvaluationOptions = EvaluationOptions(),
     labels: LabelOptions = LabelOptions(),
-    annotations: AnnotationOptions = AnnotationOptions(),
     frames: FrameOptions = FrameOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
     execution: ExecutionSettings = ExecutionSettings(),
 ) -> TaskEvaluation:
     """Evaluate a function, or what runs have left, on manual annotations; change nothing.
@@ -83,8 +83,8 @@ def evaluate_task(
         truth_task_id: The number of the other task, with the same images; frames are matched by name.
         evaluation: Which frames count, and what counts as found.
         labels: Which labels of the function count, and from which confidence on.
-        annotations: What the annotations are like that are evaluated.
         frames: Which frames may count, and which images of them.
+        annotations: What the annotations are like that are evaluated.
         execution: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:

@@ -15,8 +15,8 @@ from prefect_cvat.auto_annotation.loading import function_names
 
 __all__ = [
     "DetectionFunctionName",
-    "FunctionToEvaluate",
     "InteractionFunctionName",
+    "OptionalFunction",
     "TrackFunctionName",
     "form",
 ]
@@ -64,4 +64,4 @@ def _is_detection(name: str) -> bool:
 DetectionFunctionName = Annotated[str, _choice_of(_is_detection)]
 TrackFunctionName = Annotated[str, _choice_of(lambda name: not _is_interaction(name))]
 InteractionFunctionName = Annotated[str, _choice_of(_is_interaction)]
-FunctionToEvaluate = Annotated[str, _choice_of(_is_detection, "")]
+OptionalFunction = Annotated[str, _choice_of(_is_detection, "")]

@@ -34,11 +34,11 @@ def track_task(
     track_options: TrackOptions = TrackOptions(),
     shape_tracking_options: ShapeTrackingOptions = ShapeTrackingOptions(),
     labels: LabelOptions = LabelOptions(),
-    annotations: AnnotationOptions = AnnotationOptions(),
     existing_annotations: ReplacementOptions = ReplacementOptions(),
     frames: FrameOptions = FrameOptions(),
-    execution: ExecutionSettings = ExecutionSettings(),
     review: ReviewOptions = ReviewOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
 ) -> RunReport:
     """Make tracks in a CVAT task, of what a detection function finds or of shapes that somebody has drawn.
 
@@ -51,11 +51,11 @@ def track_task(
         track_options: How detections become tracks; for a detection function.
         shape_tracking_options: Which shapes are tracked, and how far; for a tracking function.
         labels: Which labels of the function are written, and from which confidence on.
-        annotations: What the annotations are like that are written.
         existing_annotations: What is done with existing annotations; for a detection function.
         frames: Which frames and jobs, and which images of them.
-        execution: Where the model runs, how much is done at a time, and what is kept.
         review: Which frames are proposed for review.
+        annotations: What the annotations are like that are written.
+        execution: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
         What was done.

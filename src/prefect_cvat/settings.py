@@ -48,6 +48,14 @@ class Settings(BaseSettings):
             " each machine records its shards, and that of the flow run the issues."
         ),
     )
+    exports_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("prefect-cvat")) / "exports",
+        description=(
+            "Folder of the datasets that the flow `export task` writes, each in a folder of its own. On"
+            " storage that several machines share, a training job finds them whatever worker has written"
+            " them."
+        ),
+    )
     profiles_file: Path = Field(
         default_factory=lambda: Path(platformdirs.user_config_dir("prefect-cvat")) / "profiles.toml",
         description="The file of the servers and logins that `--profile` of the command line names.",

@@ -38,13 +38,14 @@ NAMES = {
     ANNOTATE_TASK,
     "annotate project/annotate-project",
     "evaluate task/evaluate-task",
+    "export task/export-task",
     "find new tasks/find-new-tasks",
     "refine task/refine-task",
     "undo run/undo-run",
     "track task/track-task",
 }
 
-WITH_LABELS = {"annotate task", "annotate project", "evaluate task", "track task"}
+WITH_LABELS = {"annotate task", "annotate project", "evaluate task", "export task", "track task"}
 
 PROJECT = Scope(project_id=7)
 
@@ -161,6 +162,7 @@ def test_prefect_deploy_and_serve_make_the_same_deployments(work_pool):
         ANNOTATE_TASK: (16, "ENQUEUE"),
         "annotate project/annotate-project": (1, "CANCEL_NEW"),
         "evaluate task/evaluate-task": (4, "ENQUEUE"),
+        "export task/export-task": (4, "ENQUEUE"),
         "find new tasks/find-new-tasks": (1, "CANCEL_NEW"),
         "refine task/refine-task": (4, "ENQUEUE"),
         "track task/track-task": (4, "ENQUEUE"),

@@ -11,6 +11,7 @@ FLOWS = {
     "track_task": ("optical_flow_tracking", "grabcut_interaction"),
     "refine_task": ("grabcut_interaction", "nanodet_detection"),
     "evaluate_task": ("nanodet_detection", "sam2_tracking"),
+    "export_task": ("nanodet_detection", "grabcut_interaction"),
     "find_new_tasks": None,
     "undo_run": None,
 }
@@ -42,3 +43,18 @@ def test_function_is_chosen_from_a_list_or_is_a_module(name):
     assert listed in from_list["enum"]
     assert not_listed not in from_list["enum"]
     assert module == {"type": "string", "title": "Module"}
+
+
+ORDER = [
+    *("task_id", "credentials", "function", "function_parameters", "function_block"),
+    *("labels", "existing_annotations", "frames", "review", "annotations", "execution"),
+]
+"""What most runs need comes first."""
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_fields_come_in_the_same_order_in_all_forms(name):
+    properties = parameters_of(name).properties
+    by_position = sorted(properties, key=lambda field: properties[field]["position"])
+    common = [field for field in by_position if field in ORDER]
+    assert common == [field for field in ORDER if field in properties]

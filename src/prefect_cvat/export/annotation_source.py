@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.pipeline import Submitter, ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.runs.reports.run_report import RunReport
@@ -63,6 +64,7 @@ def detect_annotations(
     images: ImageFolder | None,
     scratch: Path,
     progress: Progress | None,
+    submitter: Submitter | None,
 ) -> SourceAnnotations:
     """Run a function as `annotate_task` does, and keep the annotations instead of uploading them.
 
@@ -75,6 +77,7 @@ def detect_annotations(
         images: The folder for the images; None writes none.
         scratch: A folder for temporary files.
         progress: Receives the progress.
+        submitter: Runs the stages; None runs them in threads.
 
     Raises:
         BadFunctionError: The function does not fit the task, failed, or returned something invalid.
@@ -91,8 +94,8 @@ def detect_annotations(
         batches=batches,
         images=images,
     )
-    with ThreadSubmitter() as threads:
-        report = run_pipeline(run, threads, progress)
+    with nullcontext(submitter) if submitter else ThreadSubmitter() as stages:
+        report = run_pipeline(run, stages, progress)
     return SourceAnnotations(
         f"detections of {report.function}",
         batches,

@@ -25,6 +25,7 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.media.chunk_download import chunk_type
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
+from prefect_cvat.runs.execution.pipeline import Submitter
 from prefect_cvat.runs.execution.progress_bar import Progress
 
 __all__ = ["DatasetFormat", "export_task"]
@@ -65,6 +66,7 @@ def export_task(
     function_name: str | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
+    submitter: Submitter | None = None,
 ) -> ExportReport:
     """Write a function's detections on a task, or its existing annotations, as a dataset for training.
 
@@ -101,6 +103,7 @@ def export_task(
         function_name: The name of the function in the report; None takes the name of its type.
         options: The options of the run, with the selection of frames. Options about writing are ignored.
         progress: Receives the progress.
+        submitter: Runs the stages of a function; None runs them in threads.
 
     Returns:
         What was exported and left out.
@@ -147,6 +150,7 @@ def export_task(
                 images=image_folder,
                 scratch=scratch,
                 progress=progress,
+                submitter=submitter,
             )
         frames = plan.frames.where(lambda number: number not in annotations.failed)
         if image_folder is not None:  # an image without its objects would be a false negative in training
