@@ -178,12 +178,12 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, Any]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of processor time of a process and its children, as Linux counts them."""
+    """Seconds of processor time of a process and its children, as Linux counts them: user and system."""
     ticks = os.sysconf("SC_CLK_TCK")
     total = 0.0
     for process in (pid, *_children(pid)):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / ticks
+        total += sum(map(int, fields[11:15])) / ticks  # with its children that have ended
     return total
 
 
