@@ -102,8 +102,8 @@ def measure_one(way: str, database: str, shards: int) -> dict[str, Any]:
     settings = {
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "BENCHMARK_DETECT_SECONDS": str(DETECT_SECONDS),
-        "PREFECT_API_DATABASE_CONNECTION_URL": "",
     }
+    os.environ.pop("PREFECT_API_DATABASE_CONNECTION_URL", None)  # of the row before
     pids: dict[str, int] = {}
     with ExitStack() as stack:
         if database == "postgresql":
