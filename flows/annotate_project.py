@@ -31,7 +31,7 @@ from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_functi
 from prefect_cvat.flows.project_report import Outcome, ProjectReport, publish_project_report
 from prefect_cvat.flows.run_history import RunHistory
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.models import DataMeta, Task
+from prefect_cvat.models import DataMeta, Label, Task
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
@@ -112,7 +112,7 @@ def annotate_project(
         "review": review,
     }
     report = ProjectReport(url=credentials.url)
-    version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
+    version, is_for_task = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
     options = Options.of_form(chosen, existing_annotations, execution, review)
     logger = get_run_logger()
     try:
@@ -120,7 +120,9 @@ def annotate_project(
             client.check_may_write()
             with suppress(httpx.HTTPError):  # killed runs have left them
                 remove_unused_limits()
-            search = _Search(client, prefect, chosen.function, version, options, tasks, report)
+            search = _Search(
+                client, prefect, chosen.function, version, options, tasks, report, is_for_task=is_for_task
+            )
             planned = search.planned_runs(project_id, all_tasks, fan_out.shard_frames)
             is_here = fan_out.deployment is None
             runs = (
@@ -164,6 +166,7 @@ class _Search:
         options: The options of the runs.
         selection: Which tasks.
         report: Gets the tasks that are annotated already, and those that cannot be annotated.
+        is_for_task: Whether the function is made for the labels of each task.
     """
 
     def __init__(
@@ -175,6 +178,8 @@ class _Search:
         options: Options,
         selection: TaskSelection,
         report: ProjectReport,
+        *,
+        is_for_task: bool,
     ) -> None:
         self._client = client
         self._function = function
@@ -182,6 +187,7 @@ class _Search:
         self._options = options
         self._selection = selection
         self._report = report
+        self._is_for_task = is_for_task
         self._settings = settings_tag(client.url, version, "annotate", options)
         self._history: RunHistory | None = None
         if selection.without_finished_run:
@@ -199,7 +205,8 @@ class _Search:
             is_done=self._is_done,
             on_skipped=lambda task, why: self._report.add(f"task {task.id}", task.id, "left out", why),
         ):
-            key = self._key_tag(found.task.id, found.plan.info.meta)
+            info = found.plan.info
+            key = self._key_tag(found.task.id, info.meta, info.labels)
             for jobs in self._jobs_of_runs(found, key, shard_frames):
                 yield PlannedRun(
                     task_id=found.task.id,
@@ -212,16 +219,21 @@ class _Search:
                 )
 
     def _is_done(self, task: Task) -> bool:
-        """Whether completed runs have annotated all of a task; at most one request to CVAT."""
+        """Whether completed runs have annotated all of a task.
+
+        At most one request to CVAT; for a function that is made for a task two, as its labels may change
+        without a trace in the task.
+        """
         history = self._history
         if history is None or not history.has_annotated(task):
             return False
-        if not history.is_unchanged(task):
+        if self._is_for_task or not history.is_unchanged(task):
             try:
                 meta = self._client.meta(task.id)
+                labels = self._client.labels(task.id) if self._is_for_task else ()
             except (NotFoundError, PermissionDeniedError, InvalidResponseError):
                 return False  # reading the whole task reports it
-            if not history.has_annotated_all(task, self._key_tag(task.id, meta)):
+            if not history.has_annotated_all(task, self._key_tag(task.id, meta, labels)):
                 return False
             history.mark_unchanged(task)
         self._report.add(_name(task.id, None), task.id, "already annotated")
@@ -246,9 +258,10 @@ class _Search:
             return ()
         return _split_jobs(found, None if wanted == all_jobs else tuple(wanted), shard_frames)
 
-    def _key_tag(self, task_id: int, meta: DataMeta) -> str:
+    def _key_tag(self, task_id: int, meta: DataMeta, labels: Sequence[Label]) -> str:
         media = meta.chunks_updated_date
-        key = run_key(self._client.url, task_id, media, self._version, "annotate", self._options)
+        made_for = labels if self._is_for_task else ()
+        key = run_key(self._client.url, task_id, media, self._version, "annotate", self._options, made_for)
         return key_tag(self._function, key)
 
 

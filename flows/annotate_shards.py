@@ -102,12 +102,13 @@ def annotate_shards(
     options = Options.of_form(chosen, existing_annotations, frames, execution, review)
     with named_as_in_form(), credentials.get_client() as client:
         client.check_may_write()
-        version = load_function_key(chosen, client.url)
+        version, is_for_task = load_function_key(chosen, client.url)
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)
         if options.selection.unannotated:
             plan = exclude_annotated(client, plan)
         media = plan.info.meta.chunks_updated_date
-        key = run_key(client.url, task_id, media, version, "annotate", options)
+        labels = plan.info.labels if is_for_task else ()
+        key = run_key(client.url, task_id, media, version, "annotate", options, labels)
         settings = settings_tag(client.url, version, "annotate", options)
         add_tags([task_tag(client.url, task_id), chosen.function, key_tag(chosen.function, key), settings])
         shards = [

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -25,11 +25,14 @@ from prefect.context import FlowRunContext
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
+from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 from prefect_cvat.inference.function_digest.imported_code import ReachedCode
+from prefect_cvat.models import Label
 from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
@@ -80,13 +83,15 @@ def function_key(function: CvatFunction, loaded: Any, warn: Callable[[str], obje
                     " compared between runs"
                 )
     settings = function.model_dump(include=set(CvatFunction.model_fields) - set(ModelOptions.model_fields))
+    if function.prompts is None:  # as before there were prompts
+        del settings["prompts"]
     return _digest([version, settings])
 
 
 def load_function_key(
     function: CvatFunction, server: str, warn: Callable[[str], object] | None = None
-) -> str:
-    """Load a function, and return its `function_key`.
+) -> tuple[str, bool]:
+    """Load a function, and return its `function_key`, and whether it is made for the labels of a task.
 
     The function is loaded on the CPU, so that it does not wait for a device.
 
@@ -97,7 +102,7 @@ def load_function_key(
     """
     device = "cpu" if takes_parameter(function.function, "device") else None
     with loaded_function(function.model_copy(update={"device": device}), server) as loaded:
-        return function_key(function, loaded, warn)
+        return function_key(function, loaded, warn), isinstance(loaded, FunctionForTask)
 
 
 def _code_of(function: CvatFunction) -> list[str]:
@@ -106,7 +111,15 @@ def _code_of(function: CvatFunction) -> list[str]:
     return reached.lines()
 
 
-def run_key(url: str, task_id: int, media: object, version: str, kind: object, options: Options) -> str:
+def run_key(
+    url: str,
+    task_id: int,
+    media: object,
+    version: str,
+    kind: object,
+    options: Options,
+    made_for: Sequence[Label] = (),
+) -> str:
     """The key of all runs that would write the same annotations to a job.
 
     Args:
@@ -116,8 +129,10 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
         version: The digest of the function, see `function_key`.
         kind: The kind of the run and its own options, serializable to JSON.
         options: The options of the run; its selected jobs are not part of the key.
+        made_for: The labels of the task, for a function that is made for them.
     """
-    return _digest([server_identity(url), task_id, str(media), version, kind, _settings(options)])
+    parts = [server_identity(url), task_id, str(media), version, kind, _settings(options)]
+    return _digest([*parts, *([labels_of_task(made_for)] if made_for else [])])
 
 
 def settings_tag(url: str, version: str, kind: object, options: Options) -> str:

@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
@@ -94,7 +95,8 @@ def run_on_task(
             def add_key_tag(plan: Plan) -> None:
                 """Tag the flow run with its key early, as other runs look for runs of the same key."""
                 media = plan.info.meta.chunks_updated_date
-                key = run_key(client.url, task_id, media, version, kind, options)
+                labels = plan.info.labels if isinstance(loaded, FunctionForTask) else ()
+                key = run_key(client.url, task_id, media, version, kind, options, labels)
                 settings = settings_tag(client.url, version, kind, options)
                 add_tags([key_tag(function.function, key), settings])
 

@@ -7,11 +7,12 @@ for the objects that no tile can hold.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import PIL.Image
@@ -24,6 +25,7 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionContext,
     DetectionFunctionSpec,
 )
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.geometry.iou import box_iou
 from prefect_cvat.inference.output_checks import OutputChecker
@@ -40,6 +42,16 @@ _MOSTLY = 0.8
 Box = tuple[float, float, float, float]
 
 
+@overload
+def create(
+    function: DetectionFunction, *, tile: int = 640, overlap: float = 0.2, iou: float = 0.5
+) -> TiledFunction: ...
+
+
+@overload
+def create(function: str, **options: Any) -> Any: ...
+
+
 def create(
     function: DetectionFunction | str,
     *,
@@ -47,7 +59,7 @@ def create(
     overlap: float = 0.2,
     iou: float = 0.5,
     **function_options: Any,
-) -> TiledFunction:
+) -> TiledFunction | FunctionForTask:
     """Make a detection function that runs another one on tiles and on the whole image.
 
     What is found twice is kept once. Of two shapes of one label whose boxes overlap by more than
@@ -58,7 +70,8 @@ def create(
         `create("nanodet_detection", tile=416, score_threshold=0.3)`
 
     Args:
-        function: A detection function, or the name of one, such as `nanodet_detection`.
+        function: A detection function, or the name of one, such as `nanodet_detection`. One that is made for
+            the labels of a task stays so.
         tile: Width and height of the tiles, in pixels. An image that is not larger is not divided.
         overlap: How much of a tile is part of the next one, at least, 0 to 0.9. Objects of this
             size are whole on some tile.
@@ -77,14 +90,17 @@ def create(
         raise ValueError(f"overlap must be between 0 and 0.9, not {overlap}")
     if not 0 <= iou <= 1:
         raise ValueError(f"iou must be between 0 and 1, not {iou}")
-    on_tiles: DetectionFunction
+    on_tiles: DetectionFunction | FunctionForTask
     if isinstance(function, str):
         on_tiles = load_function(function, function_options)
     elif function_options:
         raise TypeError(f"only a function by name takes the options {', '.join(sorted(function_options))}")
     else:
-        on_tiles = function
-    return TiledFunction(on_tiles, tile=tile, overlap=overlap, iou=iou)
+        on_tiles = wait_for_labels(function)
+    on_tiles_and_whole = functools.partial(TiledFunction, tile=tile, overlap=overlap, iou=iou)
+    if isinstance(on_tiles, FunctionForTask):
+        return on_tiles.wrapped(on_tiles_and_whole)
+    return on_tiles_and_whole(on_tiles)
 
 
 class TiledFunction:

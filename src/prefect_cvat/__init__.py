@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_cvat import exceptions, models
+    from prefect_cvat.auto_annotation.task_labels import TaskLabel, TaskLabelAttribute
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation.task_evaluation import TaskEvaluation, evaluate_task
@@ -39,6 +40,8 @@ __all__ = [
     "RunReport",
     "ShapeTrackingOptions",
     "TaskEvaluation",
+    "TaskLabel",
+    "TaskLabelAttribute",
     "TrackOptions",
     "UndoReport",
     "annotate_task",
@@ -63,6 +66,8 @@ _MODULES = {
     "RunReport": "prefect_cvat.runs.reports.run_report",
     "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
     "TaskEvaluation": "prefect_cvat.evaluation.task_evaluation",
+    "TaskLabel": "prefect_cvat.auto_annotation.task_labels",
+    "TaskLabelAttribute": "prefect_cvat.auto_annotation.task_labels",
     "TrackOptions": "prefect_cvat.options.track_options",
     "UndoReport": "prefect_cvat.upload.undo",
     "annotate_task": "prefect_cvat.runs.annotate_task",

@@ -65,7 +65,7 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
         return parameters
 
     def get_function(self, device: str | None = None) -> Any:
-        """Load the function.
+        """Load the function. One that is made for a task is made by the run, for the labels of its task.
 
         Args:
             device: Where its model runs; None leaves that to the block, or to the function.
@@ -79,6 +79,8 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
         parameters |= self.create_arguments
         if device:
             parameters["device"] = device
+        if self.prompts is not None:
+            parameters["prompts"] = self.prompts
         with secrets_hidden(parameters):
             return load_function(self.function, parameters)
 

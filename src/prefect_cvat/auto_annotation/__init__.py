@@ -9,6 +9,8 @@ from prefect_cvat.auto_annotation import exceptions, factories, interface
 from prefect_cvat.auto_annotation.exceptions import *  # noqa: F403
 from prefect_cvat.auto_annotation.factories import *  # noqa: F403
 from prefect_cvat.auto_annotation.interface import *  # noqa: F403
+from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
+from prefect_cvat.auto_annotation.task_labels import TaskLabel, TaskLabelAttribute
 
 if TYPE_CHECKING:
     from prefect_cvat.runs.annotate_task import annotate_task
@@ -19,7 +21,11 @@ __all__ = [
     *exceptions.__all__,
     *factories.__all__,
     *interface.__all__,
+    "LabelPrompts",
+    "TaskLabel",
+    "TaskLabelAttribute",
     "annotate_task",
+    "prompts_for_labels",
     "refine_task",
     "track_task",
 ]

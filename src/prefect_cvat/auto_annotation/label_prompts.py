@@ -13,7 +13,7 @@ from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize, quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 
-__all__ = ["LabelPrompts", "prompts_for_labels", "readable"]
+__all__ = ["FOUND_TYPES", "LabelPrompts", "prompts_for_labels", "readable", "same_words"]
 
 FOUND_TYPES = ("any", "rectangle", "polygon", "mask")
 """The types of labels whose objects are found by words: a box or a mask cannot be made a skeleton."""
@@ -106,6 +106,11 @@ def readable(name: str) -> str:
     return " ".join(spaced.lower().split()) if any(map(str.isalnum, spaced)) else ""
 
 
+def same_words(wording: str) -> str:
+    """A wording without what makes no difference to a model: capitals and spaces."""
+    return " ".join(wording.casefold().split())
+
+
 def _separates(letter: str) -> bool:
     """Whether a character is punctuation, a symbol, a space or a control character."""
     category = unicodedata.category(letter)
@@ -133,7 +138,7 @@ def _wordings(label: TaskLabel, words: str | Sequence[str], *, is_given: bool) -
     by_key: dict[str, str] = {}
     for wording in listed:
         if wording.strip():
-            by_key.setdefault(_key(wording), " ".join(wording.split()))
+            by_key.setdefault(same_words(wording), " ".join(wording.split()))
     wordings = tuple(by_key.values())
     if not wordings and not is_given:
         raise BadFunctionError(
@@ -148,16 +153,12 @@ def _wordings(label: TaskLabel, words: str | Sequence[str], *, is_given: bool) -
     return wordings
 
 
-def _key(wording: str) -> str:
-    return " ".join(wording.casefold().split())
-
-
 def _check_differ(found: Sequence[LabelPrompts]) -> None:
     """Check that no two labels look for the same words: what is found could have either label."""
     names: dict[str, str] = {}
     for each in found:
         for wording in each.words:
-            name = names.setdefault(_key(wording), each.label.name)
+            name = names.setdefault(same_words(wording), each.label.name)
             if name != each.label.name:
                 raise BadFunctionError(
                     f"labels {name!r} and {each.label.name!r} have the same prompt {wording!r};"

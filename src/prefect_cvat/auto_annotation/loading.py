@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import json
 import re
 import sys
@@ -15,12 +14,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from prefect_cvat.auto_annotation.function_calls import is_of_function, place_of, read_spec, where_raised
+from prefect_cvat.auto_annotation.factory_calls import (
+    call_factory,
+    check_parameters,
+    load_error,
+    remedy,
+    takes,
+    takes_no_prompts,
+)
+from prefect_cvat.auto_annotation.function_calls import place_of, read_spec
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
-from prefect_cvat.extras import find_remedy, install_command
+from prefect_cvat.extras import install_command
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
+from prefect_cvat.messages.bounded_text import shorten_error
 from prefect_cvat.settings import Settings
 
 __all__ = [
@@ -125,13 +133,7 @@ def takes_parameter(name: str, parameter: str) -> bool:
         FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be imported.
     """
     create = getattr(_import(find_function(name)), "create", None)
-    if create is None:
-        return False
-    try:
-        parameters = inspect.signature(create).parameters
-    except ValueError:  # it has no readable signature
-        return False
-    return parameter in parameters
+    return create is not None and takes(create, parameter)
 
 
 def _is_allowed(module: str) -> bool:
@@ -178,7 +180,7 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        raise _load_error(f"{str(path)!r} cannot be run", error) from shorten_error(error)
+        raise load_error(f"{str(path)!r} cannot be run", error) from shorten_error(error)
     return _make(module, str(path), parameters)
 
 
@@ -264,24 +266,12 @@ def _import(name: str) -> ModuleType:
                 f" {install_command(extra)}"
             ) from error
         raise FunctionLoadError(
-            f"module {name!r} needs the module {error.name!r}, which is missing{_remedy(error)}"
+            f"module {name!r} needs the module {error.name!r}, which is missing{remedy(error)}"
         ) from error
     except PrefectCvatError:
         raise
     except BaseException as error:
-        raise _load_error(f"module {name!r} cannot be imported", error) from shorten_error(error)
-
-
-def _load_error(what: str, error: BaseException) -> FunctionLoadError:
-    """The error to raise for an error of a function factory, including `sys.exit`."""
-    if not is_of_function(error):
-        raise error
-    return FunctionLoadError(f"{what}: {describe_error(error)} ({where_raised(error)}){_remedy(error)}")
-
-
-def _remedy(error: BaseException) -> str:
-    remedy = find_remedy(error)
-    return "" if remedy is None else f"; {remedy}"
+        raise load_error(f"module {name!r} cannot be imported", error) from shorten_error(error)
 
 
 def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -> Any:
@@ -289,31 +279,18 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
     function: Any = module
     create = getattr(module, "create", None)
     if create is not None:
-        try:
-            signature = inspect.signature(create)
-            signature.bind(**parameters)
-        except TypeError as error:
-            if "argument 'batch_size'" in str(error):
-                raise FunctionLoadError(
-                    f"function {name!r} takes no {argument('batch_size')}; its create is called as"
-                    f" create{signature}"
-                ) from error
-            raise FunctionLoadError(
-                f"function {name!r} does not take these parameters: {one_line(error)};"
-                f" its create is called as create{signature}"
-            ) from error
-        except ValueError:
-            pass  # no signature; the call raises the error
-        try:
-            function = create(**parameters)
-        except PrefectCvatError:
-            raise
-        except BaseException as error:
-            raise _load_error(f"function {name!r} cannot be made", error) from shorten_error(error)
+        if takes(create, "task_labels"):
+            return FunctionForTask(create, parameters, name=name)
+        check_parameters(create, parameters, name)
+        function = call_factory(create, parameters, name)
+        if isinstance(function, FunctionForTask):  # it wraps one
+            return function
     elif "batch_size" in parameters:
         raise FunctionLoadError(
             f"function {name!r} takes no {argument('batch_size')}: its module has no create"
         )
+    elif "prompts" in parameters:
+        raise takes_no_prompts(name)
     elif parameters:
         raise FunctionLoadError(f"function {name!r} takes no parameters: its module has no create")
     if read_spec(function, "an auto-annotation function") is None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "refine": "Turn rectangles and points of a task into masks or polygons.",
     "undo": "Delete what a run has added, except what somebody has changed since.",
     "evaluate": "Evaluate a function, or the automatic annotations of a task, on manual annotations.",
+    "prompts": "Try wordings for the labels of a task, and choose the best by evaluation.",
     "export": "Export detections of a function, or the annotations of a task, as a dataset.",
     "preview": "Run a function on images and draw its detections.",
     "runs": "List the runs recorded on this machine, newest first.",

@@ -11,6 +11,7 @@ import PIL.Image
 from cvat_sdk import models as sdk_models
 
 from prefect_cvat.auto_annotation.function_calls import place_of, read_spec
+from prefect_cvat.auto_annotation.function_for_task import make_function
 from prefect_cvat.auto_annotation.interface import TrackableShape
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, load_function_module
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
@@ -40,7 +41,8 @@ def create(
         name: A built-in function, such as `nanodet_detection`, or a registered one.
         module: The module of a function, instead of a name.
         file: The Python file of a function, instead of a name.
-        **parameters: The arguments of the function's own `create`.
+        **parameters: The arguments of the function's own `create`. The SDK names no task, so a function that
+            is made for a task needs the labels here: `-p task_labels=json:["car"]`.
 
     Raises:
         FunctionLoadError: Not exactly one function is chosen, or it cannot be loaded.
@@ -54,7 +56,7 @@ def create(
         )
     [(choice, value)] = chosen.items()
     with _errors_of_sdk():
-        function = _CHOICES[choice](value, parameters)
+        function = make_function(_CHOICES[choice](value, parameters))
     return as_cvat_sdk(function)
 
 

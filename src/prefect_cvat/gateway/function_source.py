@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from prefect_cvat.auto_annotation.function_for_task import make_function
 from prefect_cvat.auto_annotation.loading import (
     find_function,
     load_function,
@@ -47,6 +48,10 @@ def load_served_function(entry: ServedFunction) -> Any:
 
 
 def _load(entry: ServedFunction, parameters: dict[str, Any]) -> Any:
+    return make_function(_load_any(entry, parameters), prompts=entry.prompts)
+
+
+def _load_any(entry: ServedFunction, parameters: dict[str, Any]) -> Any:
     if entry.function_module is not None:
         return load_function_module(entry.function_module, parameters)
     if entry.function_file is not None:
@@ -71,6 +76,7 @@ def source_digest(entry: ServedFunction) -> str:
         _code_digest(entry),
         entry.function_parameters,
         entry.create_arguments,
+        entry.prompts,
         [[str(file), *_stamp(file)] for file in files],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

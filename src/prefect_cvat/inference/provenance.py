@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.inference.function_digest.digest import FunctionDigest
 from prefect_cvat.messages.bounded_text import escape_unencodable
@@ -35,6 +36,7 @@ class Provenance(BaseModel):
         function_parameters: Its parameters as `type:value`, such as `float:0.3`; None for a function that was
             passed as an object. Passwords and other secrets are hidden.
         conf_threshold: Confidence threshold; None for the function's own.
+        prompts: What the function looked for, by label of the task, if it was given; None leaves a label out.
         label_thresholds: Confidence thresholds of single labels, by the function's label names.
         labels: The task's label for each label of the function; None for dropped labels.
         conv_mask_to_poly: Whether masks were converted to polygons.
@@ -53,6 +55,7 @@ class Provenance(BaseModel):
     function: str
     function_version: str | None = None
     function_parameters: dict[str, str] | None = None
+    prompts: dict[str, str | list[str] | None] | None = None
     conf_threshold: float | None = None
     label_thresholds: dict[str, float] = Field(default_factory=dict)
     labels: dict[str, str | None] = Field(default_factory=dict)
@@ -70,6 +73,7 @@ class Provenance(BaseModel):
         """The provenance of a run that has not begun."""
         return cls(
             function=function_name,
+            prompts=to_jsonable_python(options.prompts),
             conf_threshold=options.conf_threshold,
             label_thresholds=dict(options.label_thresholds or {}),
             conv_mask_to_poly=options.conv_mask_to_poly,
@@ -94,7 +98,9 @@ class Provenance(BaseModel):
 
 
 def name_of(function: AutoAnnotationFunction | ModuleType) -> str:
-    """The name of a function without a given name: that of its module or its class."""
+    """The name of a function without a given name: that of its module, its class or its factory."""
+    if isinstance(function, FunctionForTask):
+        return function.name
     return function.__name__ if isinstance(function, ModuleType) else type(function).__name__
 
 

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypedDict, TypeVar, cast, get_type_hints
 
+from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing_annotation_options import Existing, ExistingSource
@@ -41,6 +42,7 @@ class FetchKeywords(TypedDict, total=False):
 class TrackKeywords(FetchKeywords, total=False):
     """The options of `track_task`."""
 
+    prompts: Prompts | None
     conf_threshold: float | None
     label_thresholds: Mapping[str, float] | None
     label_map: LabelMap | None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
 __all__ = ["FunctionLabelOptions", "LabelMap", "LabelMapEntry", "LabelOptions", "Threshold"]
@@ -55,6 +56,20 @@ def _read_label_map(value: Any) -> LabelMap | None:
         raise ValueError(f"{where}: {problem['msg']}") from None
 
 
+_PROMPTS: TypeAdapter[Prompts] = TypeAdapter(Mapping[str, str | list[str] | None])
+
+
+def _read_prompts(value: Any) -> Prompts | None:
+    try:
+        return _PROMPTS.validate_python(value) if value else None
+    except ValidationError as error:
+        label = error.errors()[0]["loc"][:1]
+        where = f"that of label {label[0]!r}" if label else "they"
+        raise ValueError(
+            f'{where} must be words, a list of words, or null, such as {{"person": "a person, a pedestrian"}}'
+        ) from None
+
+
 _TYPES = ("str", "LabelMapEntry")
 """Parts of an error's location that are types of the union, not labels."""
 
@@ -73,6 +88,18 @@ class FunctionLabelOptions(OptionModel):
 
     group: ClassVar[str] = "Labels"
 
+    prompts: Annotated[
+        Mapping[str, Any] | None,  # Prompts; Prefect shows the union of its values as several forms
+        BeforeValidator(_read_prompts),
+        OnCommandLine(metavar="JSON|FILE"),
+        Field(
+            description=(
+                "What to look for, by label of the task, for a function that finds what words describe, such"
+                ' as {"person": "a person, a pedestrian", "sky": null}; null leaves a label out, and others'
+                " are looked for by their name."
+            ),
+        ),
+    ] = None
     conf_threshold: Annotated[
         Threshold | None,
         Field(

@@ -11,7 +11,6 @@ from typing import ClassVar, NamedTuple
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.auto_annotation.interface import DetectionFunction
-from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
@@ -22,7 +21,6 @@ from prefect_cvat.inference.provenance import model_names
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.bounded_text import one_line
-from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_thresholds
 from prefect_cvat.planning.label_mapping import LabelMapping, build_mapping
 from prefect_cvat.planning.plan import Batch, Plan
@@ -42,25 +40,17 @@ class AnnotateRun(Run):
 
     leaves_out_annotated: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        client: Client,
-        task_id: int,
-        function: DetectionFunction,
-        options: Options,
-        *,
-        function_name: str | None = None,
-    ) -> None:
-        super().__init__(client, task_id, function, options, function_name=function_name)
+    def _use(self, function: DetectionFunction) -> None:
         self.detector = Detector(
             function,
-            conf_threshold=options.conf_threshold,
-            conv_mask_to_poly=options.conv_mask_to_poly,
-            on_frame_error=options.on_frame_error,
+            conf_threshold=self.options.conf_threshold,
+            conv_mask_to_poly=self.options.conv_mask_to_poly,
+            on_frame_error=self.options.on_frame_error,
         )
 
     def _plan(self, workspace: Workspace) -> PlannedAnnotateRun:
-        return PlannedAnnotateRun(self.context, self._read_plan(), workspace, self.detector)
+        plan = self._read_plan()
+        return PlannedAnnotateRun(self.context, plan, workspace, self.detector)
 
 
 class _Prepared(NamedTuple):

@@ -73,9 +73,11 @@ class RefineRun(Run):
             raise ValueError(
                 f"refining removes originals only; {argument('existing', options.existing)} is invalid"
             )
-        super().__init__(client, task_id, function, options, function_name=function_name)
         self.refining = refining or RefineOptions()
+        super().__init__(client, task_id, function, options, function_name=function_name)
         self.provenance.take_options(self.refining)
+
+    def _use(self, function: InteractionFunction[Any]) -> None:
         self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
 
     def _plan(self, workspace: Workspace) -> PlannedRefineRun:

@@ -77,8 +77,10 @@ class TrackShapesRun(Run):
                 f" {argument('on_frame_error', options.on_frame_error)}"
             )
         self.tracking = tracking
-        self._tracking_function = function
         self.provenance.take_options(tracking)
+
+    def _use(self, function: TrackingFunction[Any, Any]) -> None:
+        self._tracking_function = function
         self.types = ShapeTracker(function).supported_shape_types
 
     def _plan(self, workspace: Workspace) -> PlannedTrackShapesRun:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any, Unpack, cast
 
 from prefect_cvat.auto_annotation.function_calls import read_spec
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
 from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
+from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.options.keyword_types import TrackKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.planning.plan import read_task
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import progress_on
 from prefect_cvat.runs.reports.run_report import RunReport
@@ -73,8 +76,13 @@ def new_track_run(
     *,
     function_name: str | None = None,
 ) -> TrackDetectionsRun | TrackShapesRun:
-    """Make the run for a detection function or a tracking function."""
-    if hasattr(read_spec(function, "a function that makes tracks"), "supported_shape_types"):
+    """Make the run for a detection function or a tracking function; its spec says which."""
+    function = wait_for_labels(function)
+    made: Any = function
+    if isinstance(function, FunctionForTask):
+        info = read_task(client, task_id, options.selection)
+        made = function.make(labels_of_task(info.labels), options.prompts)
+    if hasattr(read_spec(made, "a function that makes tracks"), "supported_shape_types"):
         return TrackShapesRun(
             client,
             task_id,

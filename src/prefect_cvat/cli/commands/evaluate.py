@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 import click
 from pydantic import Field, model_validator
@@ -12,14 +12,11 @@ from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stderr
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import JsonOption, OutputFile
 from prefect_cvat.cli.server import given_server
+from prefect_cvat.cli.truth_choice import TruthChoice
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
-from prefect_cvat.options.option_model import OnCommandLine
 from prefect_cvat.options.run_options import Options
-
-if TYPE_CHECKING:
-    from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 
 __all__ = ["evaluate"]
 
@@ -32,36 +29,10 @@ NOT_WRITTEN = (
 """Options about writing; evaluation and export write nothing to the server."""
 
 
-class _Evaluated(EvaluationOptions):
+class _Evaluated(TruthChoice, EvaluationOptions):
     left_by_run: Annotated[
         bool, Field(description="Evaluate the automatic annotations of the task (source auto).")
     ] = False
-    truth: Annotated[
-        str,
-        OnCommandLine(metavar="manual|ground-truth|task:ID"),
-        Field(
-            description=(
-                "What to evaluate on: the manual annotations of the task, its ground-truth job, or the manual"
-                " annotations of another task with the same images."
-            )
-        ),
-    ] = "manual"
-
-    @property
-    def truth_source(self) -> tuple[GroundTruthSource, int | None]:
-        """The source of the ground truth, and the id of the other task, if any."""
-        match self.truth.partition(":"):
-            case ("manual", "", _):
-                return "manual", None
-            case ("ground-truth", "", _):
-                return "ground_truth", None
-            case ("task", ":", number) if number.isdecimal():
-                return "task", int(number)
-            case _:
-                raise click.BadParameter(
-                    f"{self.truth!r} is none of manual, ground-truth and task:ID, such as task:42",
-                    param_hint="--truth",
-                )
 
 
 class _Output(JsonOption):
@@ -108,7 +79,7 @@ def evaluate(
         evaluate 123 --left-by-run --truth ground-truth
     """  # noqa: D301 (\b keeps click from joining the lines)
     keep_stdout_for_json(output.as_json)
-    truth, truth_task_id = evaluated.truth_source
+    truth, truth_task_id = evaluated.source
     if evaluated.left_by_run == function.is_made:
         raise click.BadParameter("give a function, or --left-by-run")
     loaded = function.load() if function.is_made else None

@@ -65,12 +65,12 @@ def export(
     if exported.left_by_runs and function.is_made:
         raise click.BadParameter("give a function or --left-by-run, not both")
     for_functions = (
-        *(options.conf_threshold, options.label_thresholds, options.label_map),
+        *(options.prompts, options.conf_threshold, options.label_thresholds, options.label_map),
         *(function.function_parameter, function.device, function.batch_size),
     )
     if not function.is_made and any(for_functions):
         raise click.BadParameter(
-            "thresholds, --label-map, -p, --device and --batch-size go with a function; name one"
+            "--prompts, thresholds, --label-map, -p, --device and --batch-size go with a function; name one"
         )
     loaded = function.load() if function.is_made else None
     from prefect_cvat.cli.run_output import progress_bar

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import click
 
 from prefect_cvat.auto_annotation import loading
+from prefect_cvat.auto_annotation.function_for_task import make_function
 from prefect_cvat.cli.command import Only, command, command_group
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
@@ -43,7 +44,7 @@ def show_function(
     Example:
       prefect-cvat functions show torchvision_detection -p model_name=str:fasterrcnn_resnet50_fpn
     """  # noqa: D301 (\b keeps click from joining the lines)
-    function = parameters.changed(function=name).load()
+    function = make_function(parameters.changed(function=name).load())
     for line in spec_lines(function.spec):
         stdout.print(line, markup=False)
 

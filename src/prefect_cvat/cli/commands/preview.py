@@ -41,7 +41,7 @@ def preview(
     ],
     previewed: _Previewed,
     function: FunctionChoice,
-    options: Annotated[Options, Only("frames", "conf_threshold", "conv_mask_to_poly")],
+    options: Annotated[Options, Only("frames", "prompts", "conf_threshold", "conv_mask_to_poly")],
 ) -> None:
     """Run a function on images and draw its detections. Nothing is written to a server.
 
@@ -60,6 +60,8 @@ def preview(
     if options.frames == "unannotated" and previewed.task is None:
         raise click.BadParameter("--frames unannotated goes with --task")
     loaded = function.load()
+    from prefect_cvat.auto_annotation.function_for_task import make_function
+    from prefect_cvat.auto_annotation.task_labels import TaskLabel, labels_of_task
     from prefect_cvat.cli.preview_files import FRAMES_SHOWN, open_files
     from prefect_cvat.files.output_file import write_text
     from prefect_cvat.files.spool import spool_folder
@@ -68,19 +70,23 @@ def preview(
     from prefect_cvat.planning.plan import make_plan, read_task
     from prefect_cvat.rendering import preview as previewing
 
-    detector = Detector(
-        loaded, conf_threshold=options.conf_threshold, conv_mask_to_poly=options.conv_mask_to_poly
-    )
+    def detector(labels: Sequence[TaskLabel] | None = None) -> Detector:
+        return Detector(
+            make_function(loaded, labels, options.prompts),
+            conf_threshold=options.conf_threshold,
+            conv_mask_to_poly=options.conv_mask_to_poly,
+        )
+
     output = previewed.output or Path("preview.html")
     if previewed.task is None:
         opened = open_files(files, options.selection.frames)
-        page, done = previewing.preview(detector, opened)
+        page, done = previewing.preview(detector(), opened)
     else:
         max_frames = FRAMES_SHOWN if options.frames is None else None
         with spool_folder() as folder, given_server().connect() as client:
             plan = make_plan(read_task(client, previewed.task, options.selection), options.selection)
             opened = read_task_frames(client, plan, folder, max_frames=max_frames)
-            page, done = previewing.preview(detector, opened)
+            page, done = previewing.preview(detector(labels_of_task(plan.info.labels)), opened)
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)

@@ -133,10 +133,12 @@ class ReadOnlyRun(AnnotateRun):
     def _read_plan(self) -> Plan:
         """Plan all given frames, including those of a ground-truth pool, to which runs do not write."""
         chunk_type(self.info.task, self.options.quality)
+        self._make_function(self.info.labels)
         return Plan(info=self.info, frames=self._frames, jobs=(), excluded={})
 
     def _plan(self, workspace: Workspace) -> PlannedReadOnlyRun:
-        return PlannedReadOnlyRun(self, self._read_plan(), workspace)
+        plan = self._read_plan()
+        return PlannedReadOnlyRun(self, plan, workspace)
 
 
 class PlannedReadOnlyRun(PlannedAnnotateRun):

@@ -35,7 +35,7 @@ MAX_CONFUSIONS = 20
 Row = dict[str, str | int]
 """A row of a table, by column."""
 
-_TEXTS = frozenset({"label", "true label", "predicted label"})
+_TEXTS = frozenset({"label", "true label", "predicted label", "wording"})
 """The columns with text."""
 
 

@@ -30,13 +30,16 @@ class FunctionDigest:
     why_none: str = ""
 
 
-def digest_of(function: object) -> FunctionDigest:
+def digest_of(function: object, made_for: str = "") -> FunctionDigest:
     """Make a digest of a function.
 
     Args:
         function: An auto-annotation function: an object or a module.
+        made_for: What it was made for, see `FunctionForTask.made_for`.
     """
     digest = hashlib.sha256()
+    if made_for:
+        feed(digest, f"made for {made_for}")
     try:
         version = getattr(function, "version", None)
         if isinstance(version, str | int):

@@ -79,7 +79,7 @@ def run_pipeline(
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
-    with run.reserve_task() as workspace:
+    with closing(run), run.reserve_task() as workspace:
         planned: PlannedRun[Any] = submitter.submit("plan_task", run, workspace).result()
         submitter.submit("validate_spec", planned).result()
         on_planned(planned.plan)

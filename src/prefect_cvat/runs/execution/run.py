@@ -7,17 +7,20 @@ and returns a `PlannedRun`, which has the stages.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
+from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
+from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.inference.provenance import function_version, name_of
 from prefect_cvat.media.chunk_download import chunk_type
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import escape_unencodable
+from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -39,7 +42,7 @@ class Run(ABC):
     Args:
         client: The server.
         task_id: The id of the task.
-        function: The function.
+        function: The function; or its factory with a parameter `task_labels`, see `function_for_task`.
         options: The options of the run.
         function_name: The name of the function in the report.
 
@@ -48,6 +51,7 @@ class Run(ABC):
         planned: The run with its plan, once there is one.
 
     Raises:
+        FunctionLoadError: The function takes no prompts.
         ValueError: This kind of run does not support an option.
     """
 
@@ -57,7 +61,7 @@ class Run(ABC):
         self,
         client: Client,
         task_id: int,
-        function: AutoAnnotationFunction,
+        function: Any,
         options: Options,
         *,
         function_name: str | None = None,
@@ -67,13 +71,19 @@ class Run(ABC):
                 "only runs that annotate with shapes can leave out annotated frames and objects; tracking and"
                 f" refining support neither selecting unannotated frames nor {argument('skip_existing_iou')}"
             )
+        function = wait_for_labels(function)
+        name = escape_unencodable(function_name or name_of(function))
         self.client = client
         self.task_id = task_id
-        self.function = function
         self.options = options
-        self.context = RunContext(
-            client, task_id, function, options, escape_unencodable(function_name or name_of(function))
-        )
+        self.context = RunContext(client, task_id, function, options, name)
+        self._factory = function if isinstance(function, FunctionForTask) else None
+        if self._factory is not None:
+            pass  # it makes the function when the task was read
+        elif options.prompts is not None:
+            raise takes_no_prompts(name)
+        else:
+            self._use(function)
         self.provenance = self.context.provenance
         self.report = self.context.report
         self.failed_frames = self.context.failed_frames
@@ -151,17 +161,40 @@ class Run(ABC):
         self.report.seconds = seconds
         return self.report
 
+    def close(self) -> None:
+        """Close a function that was made for this run, of a factory."""
+        if self._factory is not None and self._factory.is_of_run:
+            self._factory.close()
+
     @abstractmethod
     def _plan(self, workspace: Workspace) -> PlannedRun[Any]: ...
 
+    @abstractmethod
+    def _use(self, function: Any) -> None:
+        """Take the function into use.
+
+        Raises:
+            BadFunctionError: It is none for this kind of run.
+        """
+
+    def _make_function(self, labels: Sequence[Label]) -> None:
+        """Make a function that is made for the labels of the task; the same again in a retry."""
+        if self._factory is not None:
+            function = self._factory.make(labels_of_task(labels), self.options.prompts)
+            self.context.function, self.context.made_for = function, self._factory.made_for
+            self._use(function)
+
     def _read_plan(self) -> Plan:
-        """Read the task; plan which frames to annotate."""
+        """Read the task; plan which frames to annotate; make a function that is made for a task."""
         info = read_task(self.client, self.task_id, self.options.selection)
         chunk_type(info.task, self.options.quality)  # raises errors about the media now
         plan = make_plan(info, self.options.selection)
         if self.options.selection.unannotated:
             plan = exclude_annotated(self.client, plan)
-        self.provenance.function_version = function_version(self.function, self.context.function_digest)
+        self._make_function(info.labels)
+        self.provenance.function_version = function_version(
+            self.context.function, self.context.function_digest
+        )
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
         self.report.left_out = {why.value: len(frames) for why, frames in plan.excluded.items()}

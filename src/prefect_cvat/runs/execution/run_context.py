@@ -52,6 +52,8 @@ class RunContext:
         function_name: The name of the function in the report.
 
     Attributes:
+        function: The function; until it is made, what makes it.
+        made_for: What it was made for, see `FunctionForTask.made_for`.
         provenance: The provenance of the annotations.
         report: The report of the run so far.
         failed_frames: The frames skipped because the function failed on them.
@@ -67,6 +69,8 @@ class RunContext:
         options: Options,
         function_name: str,
     ) -> None:
+        self.function = function
+        self.made_for = ""
         self.client = client
         self.task_id = task_id
         self.options = options
@@ -83,14 +87,13 @@ class RunContext:
         self.failed_frames = NumberSet()
         self.summaries = FrameSummaries()
         self.stopped = threading.Event()
-        self._function = function
         self._lock = threading.Lock()
         self._clock = StageClock(self.report.stage_seconds)
 
     @cached_property
     def function_digest(self) -> FunctionDigest:
-        """The digest of the function, computed once."""
-        return digest_of(self._function)
+        """The digest of the function, computed once; for a function that is made already."""
+        return digest_of(self.function, self.made_for)
 
     @contextmanager
     def updating_report(self) -> Iterator[RunReport]:

@@ -1,0 +1,89 @@
+"""Calling the factories of functions: any exception becomes a `FunctionLoadError` with file and line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefect_cvat.auto_annotation.function_calls import is_of_function, where_raised
+from prefect_cvat.exceptions import FunctionLoadError, PrefectCvatError
+from prefect_cvat.extras import find_remedy
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
+
+__all__ = ["call_factory", "check_parameters", "load_error", "remedy", "takes", "takes_no_prompts"]
+
+
+def takes(create: Callable[..., Any], parameter: str) -> bool:
+    """Whether a factory has a parameter of this name."""
+    try:
+        return parameter in inspect.signature(create).parameters
+    except (TypeError, ValueError):  # it has no readable signature
+        return False
+
+
+def check_parameters(create: Callable[..., Any], parameters: Mapping[str, Any], name: str) -> None:
+    """Check that a factory can be called with these parameters.
+
+    Raises:
+        FunctionLoadError: It cannot; the message names the parameter and how the factory is called.
+    """
+    try:
+        signature = inspect.signature(create)
+        signature.bind(**parameters)
+    except TypeError as error:
+        if "argument 'batch_size'" in str(error):
+            raise FunctionLoadError(
+                f"function {name!r} takes no {argument('batch_size')}; its create is called as"
+                f" create{signature}"
+            ) from error
+        if "argument 'prompts'" in str(error):
+            raise takes_no_prompts(name) from error
+        raise FunctionLoadError(
+            f"function {name!r} does not take these parameters: {one_line(error)};"
+            f" its create is called as create{signature}"
+        ) from error
+    except ValueError:
+        pass  # no signature; the call raises the error
+
+
+def takes_no_prompts(name: str) -> FunctionLoadError:
+    """The error for prompts for a function that looks for nothing by words."""
+    return FunctionLoadError(
+        f"function {name!r} takes no {argument('prompts')}: it is not made for the labels of a task by words,"
+        " as open_vocabulary_detection is"
+    )
+
+
+def call_factory(create: Callable[..., Any], parameters: Mapping[str, Any], name: str) -> Any:
+    """Make a function.
+
+    Args:
+        create: Its factory.
+        parameters: The arguments of the factory.
+        name: The name of the function, for errors.
+
+    Raises:
+        FunctionLoadError: The factory failed.
+        PrefectCvatError: The factory has raised it on purpose.
+    """
+    try:
+        return create(**parameters)
+    except PrefectCvatError:
+        raise
+    except BaseException as error:
+        raise load_error(f"function {name!r} cannot be made", error) from shorten_error(error)
+
+
+def load_error(what: str, error: BaseException) -> FunctionLoadError:
+    """The error to raise for an error of a module or a factory, including `sys.exit`."""
+    if not is_of_function(error):
+        raise error
+    return FunctionLoadError(f"{what}: {describe_error(error)} ({where_raised(error)}){remedy(error)}")
+
+
+def remedy(error: BaseException) -> str:
+    """What to do about an error, as the end of a message; or nothing."""
+    found = find_remedy(error)
+    return "" if found is None else f"; {found}"
