@@ -1,4 +1,4 @@
-"""Weights for the pages that load torchvision models by name."""
+"""Weights for the pages that load models by name: random ones, where a download would have put them."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision.models
+
+WORD_MODEL = "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"
+"""The model of words that pages load: the default of `open_vocabulary_detection`."""
 
 DOWNLOADED = ("fasterrcnn_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large")
 """The torchvision models that pages load by name."""
@@ -22,3 +25,21 @@ def downloaded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         url = torchvision.models.get_model_weights(name).DEFAULT.url
         torch.save(model.state_dict(), folder / os.path.basename(url))  # noqa: PTH119
+
+
+@pytest.fixture
+def downloaded_word_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny model of words with random weights, in the cache of the Hugging Face Hub."""
+    from tiny_word_models import mm_grounding_dino
+
+    cache = tmp_path / "hub"
+    repository = cache / f"models--{WORD_MODEL.replace('/', '--')}"
+    snapshot = repository / "snapshots" / "0123456789"
+    torch.manual_seed(3)
+    model_class, config, processor = mm_grounding_dino()
+    model_class(config).save_pretrained(snapshot)
+    processor.save_pretrained(snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

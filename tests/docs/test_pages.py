@@ -23,7 +23,11 @@ SANDBOX = "127.0.0.1:8080"
 GATEWAYS = ("8070", "8071")
 """The ports of gateways in the pages."""
 
-NEEDED = {"prefect_server": "from prefect_cvat.flows", "downloaded_weights": "torchvision_detection.create("}
+NEEDED = {
+    "prefect_server": "from prefect_cvat.flows",
+    "downloaded_weights": "torchvision_detection.create(",
+    "downloaded_word_model": "--function open_vocabulary_detection",
+}
 """Fixtures for some pages, and the text that shows that a page needs them."""
 
 pytestmark = pytest.mark.filterwarnings("default")

@@ -12,7 +12,15 @@ from prefect_cvat.extras import find_remedy
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
 
-__all__ = ["call_factory", "check_parameters", "load_error", "remedy", "takes", "takes_no_prompts"]
+__all__ = [
+    "call_factory",
+    "check_parameters",
+    "is_needed",
+    "load_error",
+    "remedy",
+    "takes",
+    "takes_no_prompts",
+]
 
 
 def takes(create: Callable[..., Any], parameter: str) -> bool:
@@ -21,6 +29,11 @@ def takes(create: Callable[..., Any], parameter: str) -> bool:
         return parameter in inspect.signature(create).parameters
     except (TypeError, ValueError):  # it has no readable signature
         return False
+
+
+def is_needed(create: Callable[..., Any], parameter: str) -> bool:
+    """Whether a factory cannot be called without a parameter, which it has."""
+    return inspect.signature(create).parameters[parameter].default is inspect.Parameter.empty
 
 
 def check_parameters(create: Callable[..., Any], parameters: Mapping[str, Any], name: str) -> None:

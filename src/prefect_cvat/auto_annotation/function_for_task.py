@@ -17,6 +17,7 @@ from typing import Any
 from prefect_cvat.auto_annotation.factory_calls import (
     call_factory,
     check_parameters,
+    is_needed,
     takes,
     takes_no_prompts,
 )
@@ -101,7 +102,8 @@ class FunctionForTask:
         One that was made for others is closed before.
 
         Args:
-            labels: The labels of the task; None where there is no task.
+            labels: The labels of the task; None where there is no task. The factory is then called without
+                labels if it can be.
             prompts: What to look for, by label; None for the `prompts` among the parameters, if any.
 
         Raises:
@@ -109,17 +111,21 @@ class FunctionForTask:
             BadFunctionError: The labels and prompts do not fit each other.
         """
         labels = self._labels if self._labels is not None else labels
-        if labels is None:
-            raise self._needs_labels()
         parameters = self._parameters if prompts is None else {**self._parameters, "prompts": prompts}
+        if labels is not None:
+            parameters = {**parameters, "task_labels": tuple(labels)}
+        elif is_needed(self._create, "task_labels"):
+            raise self._needs_labels()
         if prompts is not None and not self.takes_prompts:
             raise takes_no_prompts(self.name)
         made_for = json.dumps(
-            [[asdict(label) for label in labels], parameters.get("prompts")], default=dict, sort_keys=True
+            [[asdict(label) for label in labels or ()], parameters.get("prompts")],
+            default=repr,
+            sort_keys=True,
         )
         if self._made is None or made_for != self.made_for:
             self.close()
-            function = call_factory(self._create, {**parameters, "task_labels": tuple(labels)}, self.name)
+            function = call_factory(self._create, parameters, self.name)
             for wrap in self._wraps:
                 function = wrap(function)
             self._made, self.made_for = function, made_for
