@@ -74,6 +74,8 @@ def try_prompts(
     client = own_client(client)
     started = time.perf_counter()
     options = options or Options()
+    if options.selection.unannotated:
+        raise ValueError("unannotated frames have no ground truth; select other frames, or none for all")
     function = wait_for_labels(function)
     name = function_name or name_of(function)
     if not isinstance(function, FunctionForTask) or not function.takes_prompts:

@@ -204,6 +204,7 @@ def _provenance_rows(report: RunReport) -> list[Row]:
         **{
             f"function parameter {name}": value for name, value in (made_by.function_parameters or {}).items()
         },
+        **{f"prompt of {name}": _words(words) for name, words in (made_by.prompts or {}).items()},
         "confidence threshold": made_by.conf_threshold,
         **{f"confidence threshold of {name}": value for name, value in made_by.label_thresholds.items()},
         **{f"label {name}": target or "dropped" for name, target in made_by.labels.items() if target != name},
@@ -219,6 +220,12 @@ def _provenance_rows(report: RunReport) -> list[Row]:
         "prefect-cvat": made_by.prefect_cvat,
     }
     return [(escape(name), escape(str(value))) for name, value in fields.items() if value not in (None, "")]
+
+
+def _words(prompt: str | list[str] | None) -> str:
+    if prompt is None:
+        return "left out"
+    return prompt if isinstance(prompt, str) else "; ".join(prompt)
 
 
 def _score_rows(report: RunReport) -> list[Row]:

@@ -78,11 +78,9 @@ class Run(ABC):
         self.options = options
         self.context = RunContext(client, task_id, function, options, name)
         self._factory = function if isinstance(function, FunctionForTask) else None
-        if self._factory is not None:
-            pass  # it makes the function when the task was read
-        elif options.prompts is not None:
-            raise takes_no_prompts(name)
-        else:
+        if self._factory is None:
+            if options.prompts is not None:
+                raise takes_no_prompts(name)
             self._use(function)
         self.provenance = self.context.provenance
         self.report = self.context.report
