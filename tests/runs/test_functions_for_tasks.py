@@ -9,7 +9,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, NotFoundError
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.rendering.run_report_markdown import render_markdown
+from prefect_cvat.rendering.run_report_markdown import escape, render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.dry_run import dry_run
 
@@ -49,7 +49,7 @@ def test_prompts_say_what_to_look_for(client, made):
     assert found_boxes(client, task_id) == {("warm", tuple(RED)), ("warm", tuple(BLUE))}
     assert report.provenance.prompts == prompts
     markdown = render_markdown(report)
-    assert "| prompt of warm | something red, something blue |" in markdown
+    assert f"| prompt of warm | {escape(prompts['warm'])} |" in markdown
     assert "| prompt of cold | left out |" in markdown
     assert made == [["warm", "blue"]]
 

@@ -181,10 +181,7 @@ def _pairs(
     pairs: _Pairs = []
     not_tried: dict[str, str] = {}
     for label in labels:
-        wordings = {
-            same_words(each): each
-            for each in reversed([*given.get(label.name, ()), *suggested_wordings(label.name)])
-        }
+        wordings = _distinct([*given.get(label.name, ()), *suggested_wordings(label.name)])
         if label.type not in FOUND_TYPES:
             not_tried[label.name] = f"is of type {label.type}, which words do not find"
         elif not objects.get(label.id):
@@ -192,7 +189,7 @@ def _pairs(
         elif not wordings:
             not_tried[label.name] = f"has no words in its name; give some with {argument('wordings')}"
         else:
-            pairs += [(label, wording) for wording in reversed(wordings.values())]
+            pairs += [(label, wording) for wording in wordings.values()]
     return pairs, not_tried
 
 
@@ -201,8 +198,16 @@ def _labels_of_words(pairs: _Pairs) -> dict[str, Label]:
 
     They are of type any: boxes are compared, which all functions can find.
     """
-    names = {same_words(wording): wording for _, wording in pairs}
-    return {key: Label(id=number, name=name) for number, (key, name) in enumerate(names.items(), 1)}
+    distinct = _distinct(wording for _, wording in pairs)
+    return {key: Label(id=number, name=name) for number, (key, name) in enumerate(distinct.items(), 1)}
+
+
+def _distinct(wordings: Iterable[str]) -> dict[str, str]:
+    """Wordings by `same_words`: of those that are the same to a model, the first."""
+    found: dict[str, str] = {}
+    for wording in wordings:
+        found.setdefault(same_words(wording), wording)
+    return found
 
 
 def _measure(
