@@ -107,8 +107,8 @@ def annotate_shards(
         if options.selection.unannotated:
             plan = exclude_annotated(client, plan)
         media = plan.info.meta.chunks_updated_date
-        labels = plan.info.labels if is_for_task else ()
-        key = run_key(client.url, task_id, media, version, "annotate", options, labels)
+        made_for = plan.info.labels if is_for_task else ()
+        key = run_key(client.url, task_id, media, version, "annotate", options, made_for)
         settings = settings_tag(client.url, version, "annotate", options)
         add_tags([task_tag(client.url, task_id), chosen.function, key_tag(chosen.function, key), settings])
         shards = [

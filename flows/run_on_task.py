@@ -95,8 +95,8 @@ def run_on_task(
             def add_key_tag(plan: Plan) -> None:
                 """Tag the flow run with its key early, as other runs look for runs of the same key."""
                 media = plan.info.meta.chunks_updated_date
-                labels = plan.info.labels if isinstance(loaded, FunctionForTask) else ()
-                key = run_key(client.url, task_id, media, version, kind, options, labels)
+                made_for = plan.info.labels if isinstance(loaded, FunctionForTask) else ()
+                key = run_key(client.url, task_id, media, version, kind, options, made_for)
                 settings = settings_tag(client.url, version, kind, options)
                 add_tags([key_tag(function.function, key), settings])
 

@@ -25,7 +25,7 @@ from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel, parse_labels
 from prefect_cvat.exceptions import FunctionLoadError
 
-__all__ = ["FunctionForTask", "make_function", "wait_for_labels"]
+__all__ = ["ForTask", "FunctionForTask", "make_function", "wait_for_labels"]
 
 
 class FunctionForTask:
@@ -142,6 +142,10 @@ class FunctionForTask:
             f"function {self.name!r} is made for the labels of a task, and there is no task here; give the"
             """ labels as its parameter task_labels, on the command line -p 'task_labels=json:["car"]'"""
         )
+
+
+ForTask = FunctionForTask | Callable[..., Any]
+"""A function that is made for a task: as it was loaded, or its factory."""
 
 
 def wait_for_labels(function: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame, FrameAnnotations
@@ -75,7 +76,7 @@ class TaskEvaluation(BaseModel):
 def evaluate_task(
     client: AnyClient,
     task_id: int,
-    function: DetectionFunction | None = None,
+    function: DetectionFunction | ForTask | None = None,
     *,
     function_name: str | None = None,
     truth: GroundTruthSource = "manual",
@@ -110,7 +111,8 @@ def evaluate_task(
     Args:
         client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: Id of the task.
-        function: A detection function; None evaluates the automatic annotations (source `auto`).
+        function: A detection function, or its factory with a parameter `task_labels`; None evaluates the
+            automatic annotations (source `auto`).
         function_name: The name of the function in the result.
         truth: `manual`: the manual annotations of the task (all that are not of source `auto`);
             `ground_truth`: its ground-truth job; `task`: the manual annotations of another task.

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.inputs.predictions import PlannedReadOnlyRun, ReadOnlyRun
@@ -57,7 +58,7 @@ class SourceAnnotations:
 def detect_annotations(
     client: Client,
     plan: Plan,
-    function: DetectionFunction,
+    function: DetectionFunction | ForTask,
     options: Options,
     *,
     function_name: str | None,

@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
@@ -57,7 +58,7 @@ class DatasetFormat(StrEnum):
 def export_task(
     client: AnyClient,
     task_id: int,
-    function: DetectionFunction | None = None,
+    function: DetectionFunction | ForTask | None = None,
     *,
     folder: Path | str,
     format: DatasetFormat | str = DatasetFormat.COCO,
@@ -95,7 +96,8 @@ def export_task(
     Args:
         client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task.
-        function: A detection function; None exports the existing annotations.
+        function: A detection function, or its factory with a parameter `task_labels`; None exports the
+            existing annotations.
         folder: The folder of the dataset. It does not exist or is empty.
         format: `coco` or `yolo` (extra `export`).
         images: Whether to write the images, too.

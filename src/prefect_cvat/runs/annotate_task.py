@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.options.existing_annotation_options import Existing
@@ -21,7 +22,7 @@ __all__ = ["annotate_task"]
 def annotate_task(
     client: AnyClient,
     task_id: int,
-    function: DetectionFunction,
+    function: DetectionFunction | ForTask,
     *,
     pbar: Any = None,
     clear_existing: bool = False,
@@ -35,7 +36,8 @@ def annotate_task(
     Args:
         client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task.
-        function: A detection function: an object or a module with `spec` and `detect`.
+        function: A detection function: an object or a module with `spec` and `detect`; or a factory with a
+            parameter `task_labels`, which is called with the labels of the task.
         pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
         clear_existing: Replace existing annotations; short for `existing="clear"`.
         options: The options of a run, as `Options` defines them.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.annotations.request_bodies import kind_of, serialize
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import UnsupportedTaskError
@@ -39,7 +40,7 @@ class TrackDetectionsRun(AnnotateRun):
         self,
         client: Client,
         task_id: int,
-        function: DetectionFunction,
+        function: DetectionFunction | ForTask,
         options: Options,
         tracking: TrackOptions,
         *,

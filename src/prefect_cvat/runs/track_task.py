@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack, cast
 
 from prefect_cvat.auto_annotation.function_calls import read_spec
-from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
+from prefect_cvat.auto_annotation.function_for_task import ForTask, FunctionForTask, wait_for_labels
 from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
 from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.cvat.client import Client
@@ -28,7 +28,7 @@ __all__ = ["track_task"]
 def track_task(
     client: AnyClient,
     task_id: int,
-    function: DetectionFunction | TrackingFunction[Any, Any],
+    function: DetectionFunction | TrackingFunction[Any, Any] | ForTask,
     *,
     pbar: Any = None,
     track_options: TrackOptions | None = None,
@@ -43,7 +43,7 @@ def track_task(
     Args:
         client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: The id of the task: a video, or consecutive images.
-        function: A detection function or a tracking function.
+        function: A detection function or a tracking function, or a factory with a parameter `task_labels`.
         pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
         track_options: How the detections of a detection function become tracks.
         shape_tracking_options: Which shapes a tracking function tracks, and how far.
@@ -69,7 +69,7 @@ def track_task(
 def new_track_run(
     client: Client,
     task_id: int,
-    function: DetectionFunction | TrackingFunction[Any, Any],
+    function: DetectionFunction | TrackingFunction[Any, Any] | ForTask,
     options: Options,
     track_options: TrackOptions | None = None,
     shape_tracking_options: ShapeTrackingOptions | None = None,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
@@ -55,7 +56,7 @@ def detect_on_frames(
     client: Client,
     info: TaskInfo,
     frames: Sequence[Frame],
-    function: DetectionFunction,
+    function: DetectionFunction | ForTask,
     options: Options,
     *,
     function_name: str | None = None,
@@ -108,7 +109,7 @@ class ReadOnlyRun(AnnotateRun):
         client: Client,
         info: TaskInfo,
         frames: Sequence[Frame],
-        function: DetectionFunction,
+        function: DetectionFunction | ForTask,
         options: Options,
         *,
         function_name: str | None,
