@@ -75,6 +75,7 @@ def test_report_and_record_contain_the_provenance(client, make_task):
         "function": "Finder",
         "function_version": "7",
         "function_parameters": None,
+        "prompts": None,
         "conf_threshold": 0.25,
         "label_thresholds": {"car": 0.5},
         "labels": {"car": "vehicle", "day": None},

@@ -13,11 +13,10 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypedDict, TypeVar, cast, get_type_hints
 
-from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing_annotation_options import Existing, ExistingSource
-from prefect_cvat.options.label_and_threshold_options import LabelMap
+from prefect_cvat.options.label_and_threshold_options import LabelMap, Prompts
 from prefect_cvat.options.option_model import OptionModel
 from prefect_cvat.options.refine_options import PromptingType
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["FunctionLabelOptions", "LabelMap", "LabelMapEntry", "LabelOptions", "Threshold"]
+__all__ = ["FunctionLabelOptions", "LabelMap", "LabelMapEntry", "LabelOptions", "Prompts", "Threshold"]
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 
@@ -55,6 +54,9 @@ def _read_label_map(value: Any) -> LabelMap | None:
         where = " of ".join(repr(part) for part in reversed(problem["loc"]) if part not in _TYPES)
         raise ValueError(f"{where}: {problem['msg']}") from None
 
+
+Prompts = Mapping[str, str | Sequence[str] | None]
+"""What to look for, by label of the task: words, several wordings, or None to leave the label out."""
 
 _PROMPTS: TypeAdapter[Prompts] = TypeAdapter(Mapping[str, str | list[str] | None])
 
