@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import PIL.Image
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._batches import Batches
+from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
 from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._model_digest import (
     code_of_layers,
@@ -25,6 +26,9 @@ from prefect_cvat.auto_annotation.functions._model_digest import (
 __all__ = ["Item", "ModelFunction", "to_float32"]
 
 Item: TypeAlias = tuple[DetectionFunctionContext, PIL.Image.Image]
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 
 class ModelFunction(abc.ABC):
@@ -42,6 +46,7 @@ class ModelFunction(abc.ABC):
         batch_size_on_cpu: By default 1: more seldom gain anything there.
 
     Raises:
+        BadFunctionError: The model does not fit into the memory of the device.
         ValueError: `score_threshold` is not between 0 and 1, there is no such device, or
             `batch_size` is less than 1.
     """
@@ -64,7 +69,8 @@ class ModelFunction(abc.ABC):
             batch_size = batch_size_on_cpu
         self._batches = Batches(batch_size)
         self._half_precision = half_precision
-        self._model: nn.Module | None = model.to(self._device).eval()
+        with suggesting_the_cpu(self._device, "the model"):
+            self._model: nn.Module | None = model.to(self._device).eval()
 
     @property
     @abc.abstractmethod
@@ -117,11 +123,11 @@ class ModelFunction(abc.ABC):
         """Find the objects on images of any sizes and modes.
 
         Raises:
-            BadFunctionError: The model does not return what such a model should.
+            BadFunctionError: The model does not return what such a model should, or not even one image fits
+                into the memory of the device.
             RuntimeError: The function is closed.
-            torch.OutOfMemoryError: Not even one image fits into the memory of the device.
         """
-        return self._batches.map(self._detect_together, list(zip(contexts, images, strict=True)))
+        return self._in_batches(self._detect_together, list(zip(contexts, images, strict=True)))
 
     def close(self) -> None:
         """Let go of the model; the function cannot be used any more."""
@@ -133,6 +139,25 @@ class ModelFunction(abc.ABC):
     @abc.abstractmethod
     def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:
         """Find the objects on images that fit into memory together."""
+
+    def _in_batches(
+        self,
+        step: Callable[[Sequence[Piece]], Sequence[Result]],
+        pieces: Sequence[Piece],
+        what: str = "an image",
+    ) -> list[Result]:
+        """Return the results of `step`, one for each piece, from batches that fit into memory.
+
+        Args:
+            step: Does the work of a batch.
+            pieces: What the model gets.
+            what: Names one of them.
+
+        Raises:
+            BadFunctionError: Not even one fits into the memory of the device.
+        """
+        with suggesting_the_cpu(self._device, what):
+            return self._batches.map(step, pieces)
 
     def _threshold(self, context: DetectionFunctionContext) -> float:
         return self.score_threshold if context.conf_threshold is None else context.conf_threshold

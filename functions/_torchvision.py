@@ -165,11 +165,11 @@ class TorchvisionFunction(ModelFunction):
         """Run the model on inputs of any sizes.
 
         Raises:
-            BadFunctionError: The model does not return what such a model should.
+            BadFunctionError: The model does not return what such a model should, or not even one image fits
+                into the memory of the device.
             RuntimeError: The function is closed.
-            torch.OutOfMemoryError: Not even one image fits into the memory of the device.
         """
-        return self._batches.map(self._infer_together, inputs)
+        return self._in_batches(self._infer_together, inputs)
 
     def postprocess(self, context: DetectionFunctionContext, found: Found) -> list[DetectionAnnotation]:
         """Make annotations of what was found on an image."""

@@ -1,0 +1,54 @@
+"""Loads models and processors of transformers; says how to download what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.messages.bounded_text import one_line
+
+__all__ = ["load_pretrained"]
+
+
+def load_pretrained(class_name: str, source: str, options: Mapping[str, Any]) -> Any:
+    """Load a model or a processor.
+
+    Args:
+        class_name: Its class in transformers.
+        source: A name on the Hugging Face Hub, or a folder.
+        options: Options of `from_pretrained`.
+
+    Raises:
+        FunctionLoadError: Transformers is not installed, or has no such class; or the files are neither on
+            this machine nor can they be downloaded: the message says how to download them.
+    """
+    transformers = import_extra("transformers")
+    try:
+        loaded_class = getattr(transformers, class_name)
+    except AttributeError as error:
+        raise FunctionLoadError(
+            f"transformers {transformers.__version__} has no {class_name}; install a newer one:"
+            " pip install --upgrade transformers"
+        ) from error
+    try:
+        return loaded_class.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        raise FunctionLoadError(_explain(class_name, source, error)) from error
+
+
+def _explain(class_name: str, source: str, error: Exception) -> str:
+    reason = one_line(str(error).strip().partition("\n")[0])
+    if Path(source).exists():
+        return f"{class_name} cannot be loaded from the folder {source!r}: {reason}"
+    if "gated" in str(error):
+        return (
+            f"{source!r} may be downloaded only by those who have accepted its licence: accept it at"
+            f" https://huggingface.co/{source}, then run: hf auth login && hf download {source}"
+        )
+    return (
+        f"{source!r} is not on this machine and cannot be downloaded ({reason}); download it where there is"
+        f" a network: hf download {source}; or give a folder with its files"
+    )
