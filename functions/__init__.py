@@ -8,6 +8,7 @@ EXTRAS = {
     "grabcut_interaction": "video",
     "nanodet_detection": "pytorch",
     "onnx_detection": "onnx",
+    "open_vocabulary_detection": "transformers",
     "optical_flow_tracking": "video",
     "sam2_interaction": "transformers",
     "sam2_tracking": "transformers",
@@ -17,6 +18,7 @@ EXTRAS = {
     "torchvision_instance_segmentation": "pytorch",
     "torchvision_keypoint_detection": "pytorch",
     "transformers_detection": "transformers",
+    "transformers_pose": "transformers",
     "ultralytics_detection": "ultralytics",
 }
 """The functions, each with the extra that it needs."""

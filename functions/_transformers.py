@@ -1,33 +1,26 @@
-"""Loads models of transformers, and reads the words of open-vocabulary detections."""
+"""Loads models of transformers with their processors, and tells what they are for."""
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
 
-__all__ = ["Kind", "kind_of", "load", "word_scores"]
+__all__ = ["Kind", "described", "is_a", "kind_of", "load"]
 
 
 class Kind(enum.Enum):
-    """The output type of a model."""
+    """What a model is for."""
 
     DETECTION = "object detection"
     SEGMENTATION = "segmentation"
-    WORDS = "zero-shot detection"
-    WORDS_IN_SENTENCE = "zero-shot detection of the words of a sentence"
-    """The model gets the words as one sentence and scores its tokens."""
-
-    @property
-    def takes_words(self) -> bool:
-        """Whether the model takes words as prompts."""
-        return self in (Kind.WORDS, Kind.WORDS_IN_SENTENCE)
+    WORDS = "detection of what words describe"
+    POSE = "pose estimation"
 
 
 _AUTO_CLASSES = {
@@ -36,79 +29,100 @@ _AUTO_CLASSES = {
     "UNIVERSAL_SEGMENTATION": (Kind.SEGMENTATION, "AutoModelForUniversalSegmentation"),
     "ZERO_SHOT_OBJECT_DETECTION": (Kind.WORDS, "AutoModelForZeroShotObjectDetection"),
 }
-_UNSUPPORTED = ("OneFormer", "Videomt", "OmDetTurbo")
-"""They need more than images, or words in another way."""
+_POSE = "VitPoseForPoseEstimation"
+"""It has no auto class."""
+
+_UNSUPPORTED = "Videomt"
+"""It needs more than one image."""
+
+_FUNCTIONS = {
+    Kind.DETECTION: "transformers_detection",
+    Kind.SEGMENTATION: "transformers_detection",
+    Kind.WORDS: "open_vocabulary_detection",
+    Kind.POSE: "transformers_pose",
+}
 
 
-def kind_of(model: Any) -> Kind:
-    """Determine the output type of a model.
-
-    Raises:
-        TypeError: Nothing that can be annotated.
-    """
+def kind_of(model: Any) -> Kind | None:
+    """What a model is for; None for nothing that can be annotated."""
     for base in type(model).__mro__:
-        if (found := _kind_and_auto_class(base.__name__)) is not None:
+        if (found := _kind_and_loader(base.__name__)) is not None:
             return found[0]
-    raise TypeError(f"{type(model).__name__} is no model for detection or segmentation that is supported")
+    return None
 
 
-def load(model: Any, processor: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
+def is_a(model: Any, class_name: str) -> bool:
+    """Whether a model is of this class of transformers, or of one derived from it."""
+    return any(base.__name__ == class_name for base in type(model).__mro__)
+
+
+def described(model: Any, processor: Any) -> tuple[str, str, str]:
+    """What the results depend on besides the layers and their weights, for the version of a function."""
+    return (
+        import_extra("transformers").__version__,
+        # the settings are not all those of the modules' constructors
+        hashlib.sha256(model.config.to_json_string(use_diff=False).encode()).hexdigest(),
+        repr(processor),
+    )
+
+
+def load(
+    model: Any, processor: Any, options: Mapping[str, Any], kinds: Collection[Kind]
+) -> tuple[Any, Any, Kind]:
     """Load by name what is a name.
 
+    Args:
+        model: A name on the Hub, a folder, or a `PreTrainedModel`.
+        processor: Its processor, or its name or folder; None for those of the model.
+        options: For `from_pretrained`.
+        kinds: What the model may be for.
+
+    Returns:
+        The model, its processor, and what it is for.
+
     Raises:
-        OSError: There is no such model or processor.
-        TypeError: The model cannot annotate.
+        FunctionLoadError: Transformers is not installed, or there is no such model or processor.
+        TypeError: The model is none, or for something else; or a model object came with options or without
+            its processor.
     """
     transformers = import_extra("transformers")
     source = model if processor is None else processor
     if isinstance(model, str):
-        config = transformers.AutoConfig.from_pretrained(model, **options)
-        names = config.architectures or ["a model of unknown class"]
-        found = _kind_and_auto_class(names[0])
-        if found is None:
-            raise TypeError(f"{model} is {names[0]}, which is no model that is supported")
-        model = getattr(transformers, found[1]).from_pretrained(model, **options)
+        config = load_pretrained("AutoConfig", model, options)
+        name = (config.architectures or ["a model of unknown class"])[0]
+        found = _kind_and_loader(name)
+        kind = _checked(None if found is None else found[0], f"{model} is {name}", kinds)
+        loader = name if found is None else found[1]
+        model = load_pretrained(loader, model, options)
+    elif not isinstance(model, transformers.PreTrainedModel):
+        raise TypeError(f"model must be a name or a model of transformers, not {type(model).__name__}")
+    elif options:
+        raise TypeError(f"only a model by name takes the options {', '.join(sorted(options))}")
+    elif processor is None:
+        raise TypeError("a model object needs its processor")
+    else:
+        kind = _checked(kind_of(model), f"the model is {type(model).__name__}", kinds)
     if isinstance(source, str):
-        auto = transformers.AutoProcessor if kind_of(model).takes_words else transformers.AutoImageProcessor
-        return model, auto.from_pretrained(source, **options)
-    return model, source
+        reads_words = kind is Kind.WORDS or is_a(model, "OneFormerForUniversalSegmentation")
+        source = load_pretrained("AutoProcessor" if reads_words else "AutoImageProcessor", source, options)
+    return model, source, kind
 
 
-def _kind_and_auto_class(class_name: str) -> tuple[Kind, str] | None:
+def _checked(kind: Kind | None, described: str, kinds: Collection[Kind]) -> Kind:
+    if kind is None:
+        raise TypeError(f"{described}, which is no model that is supported")
+    if kind not in kinds:
+        raise TypeError(f"{described}, a model for {kind.value}; use it with {_FUNCTIONS[kind]}")
+    return kind
+
+
+def _kind_and_loader(class_name: str) -> tuple[Kind, str] | None:
     if class_name.startswith(_UNSUPPORTED):
         return None
+    if class_name == _POSE:
+        return Kind.POSE, _POSE
     names_of_models = importlib.import_module("transformers.models.auto.modeling_auto")
     for name, (kind, auto_class) in _AUTO_CLASSES.items():
         if class_name in getattr(names_of_models, f"MODEL_FOR_{name}_MAPPING_NAMES").values():
-            is_sentence = kind is Kind.WORDS and "GroundingDino" in class_name
-            return (Kind.WORDS_IN_SENTENCE if is_sentence else kind), auto_class
+            return kind, auto_class
     return None
-
-
-def word_scores(logits: Tensor, input_ids: Tensor, tokenizer: Any, words: Mapping[int, str]) -> Tensor:
-    """Return logits for words instead of tokens.
-
-    Grounding DINO scores each token of `a cat. a dog.`; a word has the score of its best token.
-
-    Args:
-        logits: `[N, queries, T]`, -inf where there is no token.
-        input_ids: `[N, tokens]`, the same for all N; between words stands a full stop.
-        tokenizer: Which made them.
-        words: By their numbers, from 0.
-
-    Returns:
-        `[N, queries, len(words)]`
-    """
-    apart = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
-    stop = tokenizer.convert_tokens_to_ids(".")
-    columns: list[Sequence[int]] = []
-    current: list[int] = []
-    for place, token in enumerate(input_ids[0].tolist()):
-        if token == stop:
-            columns.append(current)
-            current = []
-        elif token not in apart:
-            current.append(place)
-    if len(columns) != len(words) or not all(columns):
-        raise ValueError(f"labels are longer than the model can read: {', '.join(words.values())}")
-    return torch.stack([logits[..., places].amax(-1) for places in columns], dim=-1)

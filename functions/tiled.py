@@ -19,13 +19,13 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from prefect_cvat.auto_annotation import (
-    BadFunctionError,
     DetectionAnnotation,
     DetectionFunction,
     DetectionFunctionContext,
     DetectionFunctionSpec,
 )
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
+from prefect_cvat.auto_annotation.functions._nested_function import detect_on
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.geometry.iou import box_iou
 from prefect_cvat.inference.output_checks import OutputChecker
@@ -150,7 +150,7 @@ class TiledFunction:
             BadFunctionError: The function returned something that it must not.
         """
         places = [(0, 0, image.width, image.height), *self._tiles(image)]
-        outputs = self._detect_on([context] * len(places), [image.crop(place) for place in places])
+        outputs = detect_on(self.function, [context] * len(places), [image.crop(place) for place in places])
         checker = OutputChecker(self.spec.labels, conv_mask_to_poly=context.conv_mask_to_poly)
         detections = [checker.check(0, output) for output in outputs]
         found = [
@@ -173,19 +173,6 @@ class TiledFunction:
             return [0]
         steps = -int(-room // max(self.tile * (1 - self.overlap), 1))
         return [round(step * room / steps) for step in range(steps + 1)]
-
-    def _detect_on(
-        self, contexts: Sequence[DetectionFunctionContext], images: Sequence[PIL.Image.Image]
-    ) -> Sequence[object]:
-        detect_batch = getattr(self.function, "detect_batch", None)
-        if detect_batch is None:
-            return [
-                self.function.detect(context, image) for context, image in zip(contexts, images, strict=True)
-            ]
-        outputs: Sequence[object] = detect_batch(contexts, images)
-        if len(outputs) != len(images):
-            raise BadFunctionError(f"detect_batch returned {len(outputs)} results for {len(images)} images")
-        return outputs
 
     def _merged(self, found: Sequence[_TileDetection]) -> list[LabeledShapeRequest]:
         if not found:
