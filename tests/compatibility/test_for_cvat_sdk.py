@@ -13,6 +13,7 @@ from compatibility import sdk_function
 from compatibility.libraries import OURS, SDK, a_function
 from compatibility.test_sdk_functions import small_png, task_labels
 from onnx_exports import SIZE, YOLO_METADATA, RawYolo, export
+from prefect_cvat import TaskLabel
 from prefect_cvat.auto_annotation import functions
 from prefect_cvat.for_cvat_sdk import as_cvat_sdk
 from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
@@ -32,7 +33,8 @@ WITH_FILES = {
     "nanodet_detection": {},
     "tiled": {"function": "nanodet_detection", "tile": 64},
 }
-TRIED = [*WITH_FILES, *MODELS, "onnx_detection", "transformers_detection"]
+OF_TRANSFORMERS = ["open_vocabulary_detection", "transformers_detection", "transformers_pose"]
+TRIED = [*WITH_FILES, *MODELS, "onnx_detection", *OF_TRANSFORMERS]
 NOT_INSTALLED = {"ultralytics_detection"}
 """Its licence is not ours; it makes the same objects as the others."""
 
@@ -45,27 +47,27 @@ def photos():
     }
 
 
-def a_transformer():
-    """A small detector with random weights that are always the same, and what prepares its images."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    model = transformers.YolosForObjectDetection(
-        transformers.YolosConfig(
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            image_size=[64, 96],
-            num_detection_tokens=10,
-            use_mid_position_embeddings=False,
-            id2label={0: "cat", 1: "person"},
-            label2id={"cat": 0, "person": 1},
-        )
-    )
-    for parameter in model.parameters():  # as they are made, all queries find the same
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.25)
-    return model.eval(), transformers.YolosImageProcessor(size={"height": 64, "width": 96})
+def of_transformers(name, create):
+    """A function of transformers, of a small model with random weights that are always the same."""
+    pytest.importorskip("transformers")
+    from prefect_cvat.auto_annotation.functions import transformers_detection
+    from tiny_detectors import NAMES, model_and_processor, yolos
+    from tiny_pose_models import vitpose
+    from tiny_word_models import owlv2
+
+    families = {"open_vocabulary_detection": owlv2, "transformers_pose": vitpose}
+    model, processor = model_and_processor(families.get(name, yolos))
+    settings = {
+        "open_vocabulary_detection": {
+            "task_labels": [TaskLabel("cat", "rectangle"), TaskLabel("person", "any")],
+            "score_threshold": 0.0,
+        },
+        "transformers_detection": {"score_threshold": 0.0},
+        "transformers_pose": {"labels": dict.fromkeys(NAMES.values(), "person")},
+    }
+    if name == "transformers_pose":
+        settings[name]["detector"] = of_transformers("transformers_detection", transformers_detection.create)
+    return create(model=model, processor=processor, device="cpu", **settings[name])
 
 
 @pytest.fixture
@@ -81,9 +83,8 @@ def make(tmp_path):
             return module.create(
                 export(RawYolo(), tmp_path / "yolo.onnx", images, ["output0"], metadata=YOLO_METADATA)
             )
-        if name == "transformers_detection":
-            model, processor = a_transformer()
-            return module.create(model, processor=processor, score_threshold=0.0, device="cpu")
+        if name in OF_TRANSFORMERS:
+            return of_transformers(name, module.create)
         build, options = MODELS[name]
         return module.create(model=build(), **options)
 

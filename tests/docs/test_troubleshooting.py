@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from docs import model_causes
 from pictures import picture
 from prefect_cvat import Client, annotate_task, for_cvat_sdk
 from prefect_cvat.auto_annotation import (
@@ -337,6 +338,15 @@ def no_such_device(given):
     load_function("nanodet_detection", {"device": "cuda:99"})
 
 
+for words_that_cannot_be in (
+    model_causes.model_that_is_nowhere,
+    model_causes.model_without_a_tokenizer,
+    model_causes.words_that_are_too_long,
+    model_causes.words_of_another_language,
+):
+    cause(words_that_cannot_be)
+
+
 @cause
 def no_function_for_cvat_cli(given):
     for_cvat_sdk.create(score_threshold=0.5)
@@ -386,6 +396,11 @@ def a_mask_in_spite_of_polygons(given):
 @cause
 def code_that_fails(given):
     annotate_task(given.client, given.task, function(lambda context, image: [1 / 0]))
+
+
+@cause
+def a_device_that_is_too_small(given):
+    annotate_task(given.client, given.task, model_causes.function_without_memory(given))
 
 
 @cause

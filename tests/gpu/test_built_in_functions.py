@@ -1,5 +1,7 @@
 """The built-in functions on a GPU: what they find, what they do when its memory runs out, their batch size."""
 
+import copy
+import importlib
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from detection_matching import matched
+from prefect_cvat import TaskLabel
 from prefect_cvat.auto_annotation.functions import (
     nanodet_detection,
     tiled,
@@ -21,28 +24,22 @@ from random_models import build_classifier, build_detector, build_keypoint_rcnn,
 LABELS = {number: str(number) for number in range(1, 5)}
 
 
-def transformers_function(**options):
-    transformers = pytest.importorskip("transformers")
-    from prefect_cvat.auto_annotation.functions import transformers_detection
+def transformers_function(name, family, *, score_threshold, **options):
+    pytest.importorskip("transformers")
+    import tiny_detectors
+    import tiny_pose_models
+    import tiny_word_models
 
-    torch.manual_seed(0)
-    size = {"height": 64, "width": 96}
-    config = transformers.YolosConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=[64, 96],
-        num_detection_tokens=10,
-        id2label={0: "cat", 1: "person", 2: "car"},
-        label2id={"cat": 0, "person": 1, "car": 2},
-    )
-    model = transformers.YolosForObjectDetection(config)
-    for parameter in model.parameters():  # as they are made, all queries find the same
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.25)
-    processor = transformers.YolosImageProcessor(size=size)
-    return transformers_detection.create(model, processor=processor, **options)
+    module = importlib.import_module(f"prefect_cvat.auto_annotation.functions.{name}")
+    families = vars(tiny_detectors) | vars(tiny_pose_models) | vars(tiny_word_models)
+    model, processor = copy.deepcopy(tiny_detectors.model_and_processor(families[family]))
+    options |= {"model": model, "processor": processor}
+    if name == "transformers_pose":
+        detector = nanodet_detection.create(device=options["device"], score_threshold=0.3)
+        return module.create(detector=detector, **options)
+    if name == "open_vocabulary_detection":
+        options["task_labels"] = [TaskLabel("cat", "rectangle"), TaskLabel("car", "rectangle")]
+    return module.create(score_threshold=score_threshold, **options)
 
 
 def ultralytics_function(**options):
@@ -72,7 +69,17 @@ FUNCTIONS = {
     "torchvision_classification": lambda **options: torchvision_classification.create(
         model=build_classifier(), label_map={number: str(number) for number in range(6)}, **options
     ),
-    "transformers_detection": transformers_function,
+    "transformers_detection": lambda **options: transformers_function(
+        "transformers_detection", "yolos", **options
+    ),
+    "transformers_pose": lambda **options: transformers_function("transformers_pose", "vitpose", **options),
+    "owlv2": lambda **options: transformers_function("open_vocabulary_detection", "owlv2", **options),
+    "mm_grounding_dino": lambda **options: transformers_function(
+        "open_vocabulary_detection", "mm_grounding_dino", **options
+    ),
+    "omdet_turbo": lambda **options: transformers_function(
+        "open_vocabulary_detection", "omdet_turbo", **options
+    ),
     "ultralytics_detection": ultralytics_function,
 }
 """Makes each function; its weights are random but for NanoDet's."""
@@ -86,6 +93,10 @@ SHARE_IN_HALF_PRECISION = {
     # random weights have many objects of nearly equal scores: other ones are kept
     "torchvision_instance_segmentation": 0.0,
     "torchvision_keypoint_detection": 0.0,
+    "owlv2": 0.0,
+    "mm_grounding_dino": 0.0,
+    "omdet_turbo": 0.0,
+    "transformers_pose": 0.0,
 }
 """Minimum share of detections that are found in half precision, too; 0.5 for the other functions."""
 
