@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import importlib
+import importlib.metadata
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -56,10 +57,11 @@ def is_a(model: Any, class_name: str) -> bool:
     return any(base.__name__ == class_name for base in type(model).__mro__)
 
 
-def described(model: Any, processor: Any) -> tuple[str, str, str]:
+def described(model: Any, processor: Any) -> tuple[str, ...]:
     """What the results depend on besides the layers and their weights, for the version of a function."""
+    libraries = {type(layer).__module__.partition(".")[0] for layer in model.modules()} & {"timm"}
     return (
-        import_extra("transformers").__version__,
+        *(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", *libraries)),
         # the settings are not all those of the modules' constructors
         hashlib.sha256(model.config.to_json_string(use_diff=False).encode()).hexdigest(),
         repr(processor),

@@ -152,7 +152,7 @@ def create(
 
     - Grounding DINO and MM Grounding DINO read about 60 short labels at once; each further 60 make it slower.
     - OWL-ViT and OWLv2 compare all labels with an image at once, however many there are.
-    - OmDet-Turbo reads about 20 at once, and is the fastest.
+    - OmDet-Turbo, which is made for speed, reads about 20 at once.
 
     Example:
         For a task, `prefect-cvat annotate 12 --function open_vocabulary_detection`. In Python, for images::

@@ -48,6 +48,19 @@ def detr(names=LABELS):
     return transformers.DetrForObjectDetection, config, transformers.DetrImageProcessor(size=WIDE)
 
 
+def detr_of_timm():
+    """With a backbone of timm, as the published models have."""
+    config = transformers.DetrConfig(
+        use_timm_backbone=True,
+        backbone="resnet18",
+        use_pretrained_backbone=False,
+        num_queries=10,
+        **LAYERS,
+        **LABELS,
+    )
+    return transformers.DetrForObjectDetection, config, transformers.DetrImageProcessor(size=WIDE)
+
+
 def conditional_detr():
     config = transformers.ConditionalDetrConfig(
         backbone=None, backbone_config=backbone(stages=[4]), num_queries=10, **LAYERS, **LABELS

@@ -100,13 +100,12 @@ def mm_grounding_dino_of_full_context():
     return grounding("MMGroundingDino", context=256)
 
 
-def omdet_turbo():
+def omdet(backbone, channels, **settings):
     tokenizer = clip_tokenizer(77)
     config = transformers.OmDetTurboConfig(
-        backbone_config=swin([2, 3, 4]),
+        **backbone,
         text_config=transformers.CLIPTextConfig(**clip_text(tokenizer)),
         image_size=64,
-        apply_layernorm_after_vision_backbone=False,
         text_projection_in_dim=16,
         text_projection_out_dim=16,
         task_encoder_hidden_dim=16,
@@ -115,12 +114,13 @@ def omdet_turbo():
         encoder_hidden_dim=32,
         decoder_hidden_dim=32,
         vision_features_channels=[32, 32, 32],
-        encoder_in_channels=[16, 32, 64],
+        encoder_in_channels=channels,
         encoder_attention_heads=2,
         encoder_dim_feedforward=16,
         decoder_num_heads=2,
         decoder_num_layers=1,
         decoder_dim_feedforward=16,
+        **settings,
     )
     images = transformers.DetrImageProcessor(
         size={"height": 64, "width": 64}, do_pad=False, format="coco_detection"
@@ -130,6 +130,16 @@ def omdet_turbo():
         config,
         transformers.OmDetTurboProcessor(images, tokenizer),
     )
+
+
+def omdet_turbo():
+    backbone = {"backbone_config": swin([2, 3, 4])}
+    return omdet(backbone, [16, 32, 64], apply_layernorm_after_vision_backbone=False)
+
+
+def omdet_turbo_of_timm():
+    """With the backbone of the published model."""
+    return omdet({"backbone": "swin_tiny_patch4_window7_224"}, [192, 384, 768])
 
 
 WORD_MODELS = [owlvit, owlv2, grounding_dino, mm_grounding_dino, omdet_turbo]

@@ -9,7 +9,15 @@ from prefect_cvat.inference.output_checks import OutputChecker
 pytest.importorskip("transformers")
 
 from tiny_detectors import model_and_processor
-from tiny_word_models import WORD_MODELS, grounding_dino, mm_grounding_dino, omdet_turbo, owlv2, owlvit
+from tiny_word_models import (
+    WORD_MODELS,
+    grounding_dino,
+    mm_grounding_dino,
+    omdet_turbo,
+    omdet_turbo_of_timm,
+    owlv2,
+    owlvit,
+)
 
 ALL = {"iou": 1.0, "iou_across_labels": 1.0}
 """Nothing is left out because of another box."""
@@ -43,12 +51,15 @@ def test_owl_finds_what_its_processor_finds(make, family, context, small_photos)
         assert_equal(shapes, expected["scores"], expected["boxes"], expected["labels"])
 
 
-def test_omdet_finds_what_its_processor_finds(make, context, small_photos):
-    function = make(omdet_turbo, "traffic cone", "cat", "dog", **ALL)
+@pytest.mark.parametrize("family", [omdet_turbo, omdet_turbo_of_timm], ids=lambda family: family.__name__)
+def test_omdet_finds_what_its_processor_finds(make, family, context, small_photos):
+    if family is omdet_turbo_of_timm:
+        pytest.importorskip("timm")
+    function = make(family, "traffic cone", "cat", "dog", **ALL)
     for photo in small_photos:
         shapes = function.detect(context(), photo)
         _, _, expected = found_by_transformers(
-            omdet_turbo, photo, ["traffic cone", "cat", "dog"], nms_threshold=1.0
+            family, photo, ["traffic cone", "cat", "dog"], nms_threshold=1.0
         )
         assert len(shapes) >= 5
         assert_equal(shapes, expected["scores"], expected["boxes"], expected["labels"])

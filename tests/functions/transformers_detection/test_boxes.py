@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 import transformers
 
 from prefect_cvat.auto_annotation.functions import transformers_detection
-from tiny_detectors import DETECTORS, NAMES, detr, model_and_processor, rf_detr, rt_detr, yolos
+from tiny_detectors import DETECTORS, NAMES, detr, detr_of_timm, model_and_processor, rf_detr, rt_detr, yolos
 from tiny_segmenters import mask2former
 from tiny_word_models import owlv2
 
@@ -25,8 +25,10 @@ def everything(found):
     return [value for shape in found for value in (shape.label_id, shape.score, *shape.points)]
 
 
-@pytest.mark.parametrize("family", DETECTORS, ids=lambda family: family.__name__)
+@pytest.mark.parametrize("family", [*DETECTORS, detr_of_timm], ids=lambda family: family.__name__)
 def test_rectangles_equal_those_of_the_processor(make, family, context, small_photos):
+    if family is detr_of_timm:
+        pytest.importorskip("timm")
     function = make(family)
     found = function.detect(context(), small_photos[0])
     model, processor = model_and_processor(family)
