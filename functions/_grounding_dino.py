@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import BadFunctionError
-from prefect_cvat.auto_annotation.functions._model_function import to_float32
 from prefect_cvat.auto_annotation.functions._word_models import (
     Found,
     WordModel,
     check_lengths,
+    found_of_words,
     groups_that_fit,
 )
 from prefect_cvat.messages.argument_names import argument
@@ -59,22 +59,27 @@ class GroundingDino(WordModel):
         """The words of each text."""
         return self._groups
 
-    def find(self, images: Sequence[PIL.Image.Image], threshold: float) -> list[list[Found]]:
+    def find(
+        self, images: Sequence[PIL.Image.Image], threshold: float, *, is_best_only: bool
+    ) -> list[list[Found]]:
         """See `WordModel`."""
         inputs = self._pixels(images)
-        sizes = [(image.height, image.width) for image in images]
         found: list[list[Found]] = [[] for _ in images]
         with self._encoding_images_once():
             for number, group in enumerate(self._groups):
                 with self._encoding_texts_once(number):
-                    text = self._text(group, len(images))
-                    outputs = to_float32(self._model(**inputs, **text))
-                outputs.logits = self._word_logits(outputs.logits, group)
-                on_images = self._processor.image_processor.post_process_object_detection(
-                    outputs, threshold=threshold, target_sizes=sizes
+                    outputs = self._model(**inputs, **self._text(group, len(images)))
+                of_group = found_of_words(
+                    self._processor.image_processor,
+                    self._word_logits(outputs.logits.float(), group),
+                    outputs.pred_boxes.float(),
+                    images,
+                    threshold,
+                    first=group.start,
+                    is_best_only=is_best_only,
                 )
-                for of_image, each in zip(found, on_images, strict=True):
-                    of_image.append(Found(each["boxes"], each["scores"], each["labels"] + group.start))
+                for of_image, each in zip(found, of_group, strict=True):
+                    of_image.append(each)
         return found
 
     def _check_known(self, unknown: int) -> None:
@@ -141,7 +146,7 @@ class GroundingDino(WordModel):
 def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Call `forward` for that of a part of a model, which is its first argument.
 
-    The model takes no features for its images and texts, only pixels and tokens.
+    The model takes no features for its images and texts, only pixels and tokens. One thread calls a function.
     """
     original = module.forward
     own = vars(module).get("forward")

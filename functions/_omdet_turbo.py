@@ -41,7 +41,13 @@ class OmDetTurbo(WordModel):
         """The words of each sentence."""
         return self._groups
 
-    def find(self, images: Sequence[PIL.Image.Image], threshold: float) -> list[list[Found]]:
+    def find(
+        self,
+        images: Sequence[PIL.Image.Image],
+        threshold: float,
+        *,
+        is_best_only: bool,  # noqa: ARG002 - the model's processor keeps the best pairs of box and word
+    ) -> list[list[Found]]:
         """See `WordModel`."""
         model, count = self._model, len(images)
         features = model.encoder(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from types import SimpleNamespace
 from typing import Any
 
 import PIL.Image
 import torch
 from torch import Tensor
 
-from prefect_cvat.auto_annotation.functions._word_models import Found, WordModel, check_lengths
+from prefect_cvat.auto_annotation.functions._word_models import (
+    Found,
+    WordModel,
+    check_lengths,
+    found_of_words,
+)
 
 __all__ = ["Owl"]
 
@@ -33,19 +37,25 @@ class Owl(WordModel):
         """All words: each is encoded on its own."""
         return [range(len(self._words))]
 
-    def find(self, images: Sequence[PIL.Image.Image], threshold: float) -> list[list[Found]]:
+    def find(
+        self, images: Sequence[PIL.Image.Image], threshold: float, *, is_best_only: bool
+    ) -> list[list[Found]]:
         """See `WordModel`."""
         features, _ = self._model.image_embedder(self._pixels(images)["pixel_values"])
         patches = features.flatten(1, 2)
         words = self._embeddings.expand(len(images), -1, -1)
         logits, _ = self._model.class_predictor(patches, words)
         boxes = self._model.box_predictor(patches, features)
-        outputs = SimpleNamespace(logits=logits.float(), pred_boxes=boxes.float())
-        sizes = [(image.height, image.width) for image in images]
-        found = self._processor.image_processor.post_process_object_detection(
-            outputs, threshold=threshold, target_sizes=sizes
+        found = found_of_words(
+            self._processor.image_processor,
+            logits.float(),
+            boxes.float(),
+            images,
+            threshold,
+            first=0,
+            is_best_only=is_best_only,
         )
-        return [[Found(each["boxes"], each["scores"], each["labels"])] for each in found]
+        return [[each] for each in found]
 
     @cached_property
     def _embeddings(self) -> Tensor:

@@ -116,7 +116,7 @@ class OpenVocabularyFunction(ModelFunction):
             raise RuntimeError("the function is closed")
         images = [to_rgb(image) for _, image in items]
         with self._autocast():
-            found = self._words.find(images, threshold)
+            found = self._words.find(images, threshold, is_best_only=self.iou_across_labels < 1)
         return [self._annotations(of_image) for of_image in found]
 
     def _annotations(self, groups: Sequence[Found]) -> list[DetectionAnnotation]:
@@ -171,7 +171,7 @@ def create(
         iou: Greatest overlap of two boxes of one label, as intersection over union, 0 to 1. Of two that
             overlap more, the one with the better score stays.
         iou_across_labels: The same for two boxes of different labels: an object that two labels describe
-            gets the better one. 1 keeps both.
+            gets the better one. 1 gives it both.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default the fastest,
             which is found while it works, on a CPU 1. It is halved whenever the memory does not suffice.

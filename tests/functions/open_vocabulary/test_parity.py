@@ -8,6 +8,8 @@ from prefect_cvat.inference.output_checks import OutputChecker
 
 pytest.importorskip("transformers")
 
+import transformers
+
 from tiny_detectors import model_and_processor
 from tiny_word_models import (
     WORD_MODELS,
@@ -19,8 +21,8 @@ from tiny_word_models import (
     owlvit,
 )
 
-ALL = {"iou": 1.0, "iou_across_labels": 1.0}
-"""Nothing is left out because of another box."""
+ALL = {"iou": 1.0, "iou_across_labels": 0.99999}
+"""No box is left out because of another one, and each has the label that describes it best."""
 
 
 def found_by_transformers(family, photo, words, **settings):
@@ -55,7 +57,7 @@ def test_owl_finds_what_its_processor_finds(make, family, context, small_photos)
 def test_omdet_finds_what_its_processor_finds(make, family, context, small_photos):
     if family is omdet_turbo_of_timm:
         pytest.importorskip("timm")
-    function = make(family, "traffic cone", "cat", "dog", **ALL)
+    function = make(family, "traffic cone", "cat", "dog", iou=1.0, iou_across_labels=1.0)
     for photo in small_photos:
         shapes = function.detect(context(), photo)
         _, _, expected = found_by_transformers(
@@ -104,6 +106,44 @@ def test_word_has_the_score_of_its_best_token_also_within_other_words(make, cont
     assert [shape.label_id for shape in shapes] == words[order].tolist()
     assert [shape.score for shape in shapes] == pytest.approx(best[order].tolist(), abs=1e-5)
     assert len(set(words.tolist())) > 1
+
+
+@pytest.mark.parametrize("family", [owlvit, owlv2], ids=lambda family: family.__name__)
+def test_owl_finds_for_each_label_what_the_pipeline_finds(make, family, context, small_photos):
+    """Where labels do not compete for a box: the pipeline asks the model for one label after the other."""
+    names = ["traffic cone", "cat", "dog"]
+    function = make(family, *names, iou=1.0, iou_across_labels=1.0)
+    shapes = function.detect(context(), small_photos[2])
+    model, processor = model_and_processor(family)
+    pipeline = transformers.pipeline(
+        "zero-shot-object-detection",
+        model=model,
+        tokenizer=processor.tokenizer,
+        image_processor=processor.image_processor,
+        device="cpu",
+    )
+    expected = pipeline(small_photos[2], candidate_labels=names, threshold=0.0)
+    assert len(shapes) == len(expected) == 3 * 16
+    found = sorted((names[shape.label_id], shape.score, shape.points) for shape in shapes)
+    wanted = sorted((each["label"], each["score"], [*each["box"].values()]) for each in expected)
+    for (name, score, points), (other, other_score, box) in zip(found, wanted, strict=True):
+        assert (name, score) == (other, pytest.approx(other_score, abs=1e-4))
+        assert points == pytest.approx(box, abs=1.001)  # it cuts off decimals
+
+
+@pytest.mark.parametrize("family", [grounding_dino, mm_grounding_dino], ids=lambda family: family.__name__)
+def test_grounding_dino_finds_each_box_for_each_label_if_labels_do_not_compete(
+    make, family, context, small_photos
+):
+    shapes = make(family, "red hen", "cat", iou=1.0, iou_across_labels=1.0).detect(context(), small_photos[0])
+    model, processor = model_and_processor(family)
+    inputs = processor(images=[small_photos[0]], text="red hen. cat.", return_tensors="pt")
+    with torch.inference_mode():
+        scores = model(**inputs).logits[0].sigmoid()
+    by_label = [scores[:, 1:7].amax(1), scores[:, 8:11].amax(1)]
+    for label_id, expected in enumerate(by_label):
+        found = [shape.score for shape in shapes if shape.label_id == label_id]
+        assert found == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-5)
 
 
 @pytest.mark.parametrize(

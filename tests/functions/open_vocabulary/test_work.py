@@ -107,7 +107,7 @@ class Stub:
         words = torch.arange(labels).repeat(4)
         self.found = Found(boxes, torch.linspace(0.9, 0.1, len(boxes)), words)
 
-    def find(self, images, threshold):
+    def find(self, images, threshold, *, is_best_only):
         return [[self.found] for _ in images]
 
 
@@ -136,7 +136,7 @@ def test_of_overlapping_boxes_the_better_one_stays(make, context):
     big = [0.0, 0.0, 100.0, 100.0]
 
     class Finds:
-        def find(self, images, threshold):
+        def find(self, images, threshold, *, is_best_only):
             return [
                 [
                     found_boxes((big, 0.8, person), ([60.0, 0.0, 160.0, 100.0], 0.5, pedestrian)),
