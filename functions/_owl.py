@@ -68,4 +68,5 @@ class Owl(WordModel):
             features = base.get_text_features(inputs["input_ids"], inputs["attention_mask"])
             parts.append(getattr(features, "pooler_output", features))
         embeddings = torch.cat(parts)
-        return embeddings / embeddings.norm(dim=-1, keepdim=True)
+        normed: Tensor = embeddings / embeddings.norm(dim=-1, keepdim=True)
+        return normed

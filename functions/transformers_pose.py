@@ -119,7 +119,7 @@ class TransformersPoseFunction(ModelFunction):
 
     def _settings(self) -> Sequence[object]:
         return (
-            self.detector.version,  # type: ignore[attr-defined]
+            self.detector.version,
             [(name, sorted(points.items())) for name, points in self.skeletons.items()],
             sorted(self._skeleton_of.items()),
             self.keypoint_threshold,

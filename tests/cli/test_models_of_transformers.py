@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 from tiny_detectors import model_and_processor
 from tiny_pose_models import KEYPOINTS, vitpose
-from tiny_segmenters import mask2former
+from tiny_segmenters import oneformer
 from tiny_word_models import WORD_MODELS, owlv2
 
 LABELS = ("traffic_light", "stop-sign", "Ampel (rot)")
@@ -84,10 +84,9 @@ def test_what_cannot_be_is_refused_in_one_line(server, client, saved, options, m
     assert not shapes_of(client, task_id)
 
 
-def test_panoptic_segmentation(server, client, saved):
+def test_masks_of_a_model_that_is_told_its_task(server, client, saved):
     task_id = create_coloured_task(client, "cat", "person", "car", "dog")
-    parameters = [*saved(mask2former), "-p", "segmentation=str:panoptic", "-p", 'stuff=json:["car", "dog"]']
-    command = [*server, "annotate", task_id, "--function", "transformers_detection", *parameters]
+    command = [*server, "annotate", task_id, "--function", "transformers_detection", *saved(oneformer)]
     done = run(*command, "--conf-threshold", "0.0")
     assert done.returncode == 0, done.stderr
     assert {shape["type"] for shape in shapes_of(client, task_id)} == {"mask"}

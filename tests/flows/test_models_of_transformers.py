@@ -46,7 +46,7 @@ def test_panoptic_segmentation(credentials, client, tmp_path):
         task_id,
         credentials,
         function="transformers_detection",
-        function_parameters=parameters(eomt, tmp_path, segmentation="str:panoptic"),
+        function_parameters=parameters(eomt, tmp_path, segmentation="str:panoptic", stuff='json:["car"]'),
     )
     assert report.frames == 4
     assert {shape["type"] for shape in client.task_annotations(task_id).shapes} == {"mask"}
