@@ -16,6 +16,8 @@ outcome is recognized by its identity and by an id higher than all known before 
 `removed` and `replaced` record deletions; `settled` means that no request can still be executed.
 
 A truncated line is ignored: either nothing had been sent, or `sent` has no matching `added`.
+
+Beside it is a file with the content of the annotations, see `records/written_lines.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,10 +33,12 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.cvat.task_identity import TaskIdentity
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.files.folder_permissions import create_file, make_folder
 from prefect_cvat.inference.provenance import Provenance
+from prefect_cvat.records.written_lines import SUFFIX, frames_member, removed_member, written_member
 from prefect_cvat.settings import current_settings
 
 __all__ = [
@@ -83,13 +87,26 @@ class JobRecord:
 
     Args:
         job_id: The id of the job.
-        append: Appends a line to the record; None records nothing.
+        record: The record of the run; None records nothing.
     """
 
-    def __init__(self, job_id: int, append: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(self, job_id: int, record: RunRecord | None = None) -> None:
         self._job_id = job_id
-        self._append = append
+        self._record = record
         self._is_unsettled = False
+
+    def sending_annotations(
+        self, annotations: Sequence[tuple[bytes, SerializedAnnotation]], after: Mapping[str, int]
+    ) -> None:
+        """Record annotations, with their content, before they are sent.
+
+        Args:
+            annotations: The annotations, each after its identity.
+            after: The highest known id of each kind; new annotations get higher ids.
+        """
+        if self._record is not None:
+            self._record.append_content(written_member(self._job_id, annotations))
+        self.sending((identity for identity, _ in annotations), after)
 
     def sending(self, identities: Iterable[bytes], after: Mapping[str, int]) -> None:
         """Record annotations, or an issue, before they are sent.
@@ -123,13 +140,15 @@ class JobRecord:
         if by_kind:
             self._write(removed=by_kind)
 
-    def replaced(self, count: int) -> None:
-        """Record the number of existing annotations that the run has removed."""
-        self._write(replaced=count)
+    def replaced(self, replaced: Collection[AnnotationId]) -> None:
+        """Record existing annotations that the run has removed."""
+        if self._record is not None:
+            self._record.append_content(removed_member(replaced))
+        self._write(replaced=len(replaced))
 
     def _write(self, **what: object) -> None:
-        if self._append is not None:
-            self._append({"job": self._job_id, **what})
+        if self._record is not None:
+            self._record.append({"job": self._job_id, **what})
 
 
 class RunRecord:
@@ -147,7 +166,7 @@ class RunRecord:
 
     def of_job(self, job_id: int) -> JobRecord:
         """The record of one job."""
-        return JobRecord(job_id, self.append)
+        return JobRecord(job_id, self)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Append a line.
@@ -155,25 +174,44 @@ class RunRecord:
         Raises:
             StorageError: The line cannot be written to disk.
         """
+        self._append(to_json(line) + b"\n")
+
+    def append_content(self, member: bytes) -> None:
+        """Append a member to the file with the content of annotations (`records/written_lines.py`).
+
+        Raises:
+            StorageError: It cannot be written to disk.
+        """
+        self._append(member, SUFFIX)
+
+    def _append(self, data: bytes, suffix: str = ".jsonl") -> None:
         with self._lock:
             try:
                 if self._path is None:
                     self._path = self._new_file()
-                with self._path.open("ab") as file:
-                    file.write(to_json(line) + b"\n")
+                path = self._path.with_suffix(suffix)
+                create_file(path)
+                with path.open("ab") as file:
+                    file.write(data)
             except OSError as error:
-                self._path = None  # a truncated line must be the last of its file
+                self._path = None  # what is truncated must be the last of its file
                 raise StorageError(
                     f"the run cannot be recorded in {current_settings().runs_dir}: {error}; set"
                     " PREFECT_CVAT_RUNS_DIR to a writable folder"
                 ) from error
 
-    def write_report(self, report: str) -> None:
+    def write_report(self, report: str, frames: Iterable[int]) -> None:
         """Store the report of the run beside its record, if it has one; a former report is replaced.
+
+        Args:
+            report: The report, as JSON.
+            frames: The frames that the run has processed.
 
         Raises:
             StorageError: The file cannot be written.
         """
+        if self._last is not None:
+            self.append_content(frames_member(frames))
         with self._lock:
             if self._last is None:
                 return

@@ -87,7 +87,7 @@ class JobRemoval:
         """
         for part in self._requests.remove(self._picker(), self._pause):
             self.removed += len(part)
-            self._record.replaced(len(part))
+            self._record.replaced(part)
         if not self._is_any_gone:
             self._replacement.clear()
         return not self._is_any_gone

@@ -23,6 +23,7 @@ from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_reader import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.records.record_writer import ISSUES, AnnotationId, RecordHeader
 from prefect_cvat.records.run_lock import exclusive_run
+from prefect_cvat.records.written_reader import note_removed
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_writer import job_requests
 
@@ -128,7 +129,8 @@ def undo_run(client: AnyClient, run: str | Path, *, dry_run: bool = False) -> Un
             pickers[job.id].pick(client.iter_job_annotations(job.id), 0)
             _issues_to_go(client, job, pickers[job.id])
     else:
-        _remove(client, task.id, jobs, pickers, seen_after=recorded.written + Settings().stale_read_seconds)
+        seen_after = recorded.written + Settings().stale_read_seconds
+        _remove(client, header, jobs, pickers, seen_after=seen_after)
     for picker in pickers.values():
         picker.add_to(report)
     return report
@@ -146,7 +148,7 @@ def _check_same_task(header: RecordHeader, now: TaskIdentity) -> None:
 
 def _remove(
     client: Client,
-    task_id: int,
+    header: RecordHeader,
     jobs: Sequence[Job],
     pickers: Mapping[int, _Picker],
     *,
@@ -156,12 +158,12 @@ def _remove(
 
     Args:
         client: The server.
-        task_id: The id of the task.
+        header: The header of the record.
         jobs: The jobs.
         pickers: The pickers, by job id.
         seen_after: The time (`time.time`) after which reads show all writes of the run.
     """
-    with exclusive_run(client.url, task_id) as lock:
+    with exclusive_run(client.url, header.task_id) as lock:
         lock.wait_for_earlier_write(Settings().late_commit_seconds)
         to_look_at = list(jobs)
         until = time.monotonic() + min(Settings().stale_read_seconds, seen_after - time.time())
@@ -170,6 +172,7 @@ def _remove(
             for job in to_look_at:
                 for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
                     pickers[job.id].removed(part)
+                    note_removed(header.run, part)
             to_look_at = [job for job in to_look_at if pickers[job.id].gone]
             if is_last or not to_look_at:
                 break

@@ -93,7 +93,9 @@ class PlannedRun(ABC, Generic[Results]):
         Raises:
             StorageError: It cannot be written.
         """
-        self._record.write_report(self.report.model_dump_json())
+        failed = self.context.failed_frames
+        processed = (number for number in self.plan.frames.numbers if number not in failed)
+        self._record.write_report(self.report.model_dump_json(), processed)
 
     # --- the stages ---
 

@@ -168,7 +168,7 @@ class JobSender:
             The request. It is pending until `withdraw`, `settle` or `accept`.
         """
         request = self._ledger.pending_request(part, unsent)
-        self._record.sending((each.identity for each in part), request.newest)
+        self._record.sending_annotations(part, request.newest)
         if self._lock is not None:
             self._lock.sending(self._job_id)
         self._pending.append(request)
