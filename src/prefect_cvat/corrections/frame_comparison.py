@@ -155,10 +155,11 @@ class FrameComparison:
     ) -> Correction:
         index = written.run if written is not None else -1 if run is None else run
         of_run = self.runs.runs[index] if index >= 0 else None
-        body = written.body if now is None and written is not None else now.body if now is not None else {}
+        body = now.body if now is not None else written.body if written is not None else {}
+        first = written.body if written is not None else body
         return Correction(
             kind=kind,
-            frame=body["frame"],
+            frame=first["frame"],
             label=self.names[body["label_id"]],
             written=None if written is None else written.body,
             current=None if now is None else now.body,

@@ -28,16 +28,19 @@ def changed_keyframes(written: Mapping[str, Any], current: Mapping[str, Any]) ->
     A keyframe with the shape that the written track has on this frame is not changed. Frames on which the
     track no longer is, and the keyframe that hides it there, count as one change.
     """
+    parts = (
+        current,
+        *(current.get("elements") or ()),
+    )  # the keypoints of a skeleton have keyframes of their own
     changed = 0
-    last_hidden = False
-    for keyframe in sorted(current["shapes"], key=lambda shape: int(shape["frame"])):
-        before = interpolate(written, keyframe["frame"])
-        is_hidden = bool(keyframe.get("outside"))
-        if is_hidden:
-            changed += before is not None and not last_hidden
-        elif before is None or _differ(before, keyframe):
+    was_hidden = False
+    for frame in sorted({int(shape["frame"]) for part in parts for shape in part["shapes"]}):
+        before, now = interpolate(written, frame), interpolate(current, frame)
+        if now is None:
+            changed += before is not None and not was_hidden
+        elif before is None or _differ(before, now):
             changed += 1
-        last_hidden = is_hidden
+        was_hidden = now is None
     return changed
 
 

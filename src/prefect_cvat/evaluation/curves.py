@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, computed_field
 
-__all__ = ["Counts", "ScoreCurve"]
+__all__ = ["Counts", "Objective", "ScoreCurve", "f1_of"]
+
+Objective: TypeAlias = Callable[[float, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""What thresholds are worth, from the number of objects, and the true and false positives at each, `[T]`."""
+
+
+def f1_of(truth: float, found: NDArray[np.float64], wrong: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1, see `Objective`."""
+    return 2 * found / (truth + found + wrong)
+
 
 WINDOW = 0.4
 """Half-width of the smoothing window, in standard deviations of the scores of true positives."""
@@ -104,11 +114,15 @@ class ScoreCurve:
     @property
     def f1(self) -> NDArray[np.float64]:
         """`[T]`: F1 with each score as the threshold."""
-        return 2 * self.true_positives / (self.truth + self.true_positives + self.false_positives)
+        return f1_of(self.truth, self.true_positives, self.false_positives)
+
+    def counts_at(self, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """True and false positives at a threshold, `[1]` each; with a prior they are no whole numbers."""
+        return self._at(np.array([threshold]))
 
     def at(self, threshold: float) -> Counts:
         """The counts at a threshold."""
-        found, wrong = self._at(np.array([threshold]))
+        found, wrong = self.counts_at(threshold)
         return Counts(truth=int(self.truth), true_positives=int(found[0]), false_positives=int(wrong[0]))
 
     def with_prior(self, prior: Self, objects: float) -> Self:
@@ -129,16 +143,24 @@ class ScoreCurve:
             wrong + weight * others_wrong,
         )
 
-    def best_threshold(self) -> float | None:
-        """The threshold with the highest F1, the highest of ties; None without true positives."""
+    def best_threshold(self, objective: Objective = f1_of) -> float | None:
+        """The threshold that is worth most, the highest of ties; None without true positives.
+
+        Args:
+            objective: What a threshold is worth; by default F1.
+        """
         if not self.true_positives.any():
             return None
-        return self._between(int(np.argmax(self.f1)))
+        worth = objective(self.truth, self.true_positives, self.false_positives)
+        return self._between(int(np.argmax(worth)))
 
-    def smoothed_best_threshold(self) -> float | None:
-        """The threshold with the highest F1 after smoothing the counts over a window of thresholds.
+    def smoothed_best_threshold(self, objective: Objective = f1_of) -> float | None:
+        """The threshold that is worth most after smoothing the counts over a window of thresholds.
 
         Smoothing avoids a peak that depends on a few scores, which will differ on other images.
+
+        Args:
+            objective: What a threshold is worth; by default F1.
 
         Returns:
             The middle of the range of best thresholds, of several such ranges the highest; None without true
@@ -150,12 +172,12 @@ class ScoreCurve:
         mean = np.average(self.scores, weights=right)
         step = WINDOW * float(np.sqrt(np.average((self.scores - mean) ** 2, weights=right))) / WINDOW_STEPS
         if step < 1e-6:  # all true positives have one score
-            return self.best_threshold()
+            return self.best_threshold(objective)
         thresholds = np.arange(-WINDOW_STEPS * step, self.scores[0] + WINDOW_STEPS * step, step)
         window = np.full(2 * WINDOW_STEPS + 1, 1 / (2 * WINDOW_STEPS + 1))
         found, wrong = (np.convolve(counts, window, mode="valid") for counts in self._at(thresholds))
-        f1 = 2 * found / (self.truth + found + wrong)
-        best = np.flatnonzero(np.isclose(f1, f1.max(), rtol=1e-9))
+        worth = objective(self.truth, found, wrong)
+        best = np.flatnonzero(np.isclose(worth, worth.max(), rtol=1e-9))
         start = np.flatnonzero(np.diff(best, prepend=-2) > 1)[-1]
         return float(thresholds[WINDOW_STEPS + best[start:]].mean())
 

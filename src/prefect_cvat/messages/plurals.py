@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["format_counts", "pluralize", "quoted_list"]
+__all__ = ["format_counts", "format_duration", "pluralize", "quoted_list"]
 
 
 def pluralize(number: int, noun: str, plural: str | None = None) -> str:
@@ -45,3 +45,11 @@ def format_counts(counts: Mapping[str, int], max_names: int | None = None) -> st
     if rest := most_first[len(named) :]:
         named.append(f"{sum(count for _, count in rest)} of {pluralize(len(rest), 'other label')}")
     return ", ".join(named)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in at most two units: `45 s`, `12 min 5 s` or `3 h 24 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

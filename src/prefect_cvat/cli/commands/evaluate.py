@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import click
 from pydantic import Field, model_validator
@@ -13,10 +13,15 @@ from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import JsonOption, OutputFile
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.cli.truth_choice import TruthChoice
+from prefect_cvat.options.correction_options import CorrectionSeconds
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.run_options import Options
+
+if TYPE_CHECKING:
+    from prefect_cvat.cvat.client import Client
+    from prefect_cvat.evaluation import TaskEvaluation
 
 __all__ = ["evaluate"]
 
@@ -41,10 +46,18 @@ class _Output(JsonOption):
     ] = None
     thresholds: Annotated[
         OutputFile,
-        Field(
-            description="Write the score threshold with the best F1 of each label, for --label-thresholds."
-        ),
+        Field(description="Write the best score threshold of each label, for --label-thresholds."),
     ] = None
+    chosen_for: Annotated[
+        Literal["f1", "time"],
+        OnCommandLine("--for"),
+        Field(
+            description=(
+                "With --thresholds: the thresholds with the best F1, or those that save most time,"
+                " by the seconds of each action."
+            )
+        ),
+    ] = "f1"
     precision: Annotated[
         Annotated[float, Field(ge=0, le=1)] | None,
         Field(description="With --thresholds: the lowest thresholds that reach this precision instead."),
@@ -54,6 +67,10 @@ class _Output(JsonOption):
     def _check_combination(self) -> Self:
         if self.precision is not None and self.thresholds is None:
             raise ValueError("--precision goes with --thresholds")
+        if self.chosen_for != "f1" and self.thresholds is None:
+            raise ValueError(f"--for {self.chosen_for} goes with --thresholds")
+        if self.chosen_for != "f1" and self.precision is not None:
+            raise ValueError(f"--for {self.chosen_for} and --precision contradict each other")
         return self
 
 
@@ -63,6 +80,7 @@ def evaluate(
     function: FunctionChoice,
     evaluated: _Evaluated,
     options: Annotated[Options, Without("jobs", *NOT_WRITTEN)],
+    seconds: CorrectionSeconds,
     output: _Output,
 ) -> None:
     """Evaluate a function, or the automatic annotations of a task, on manual annotations.
@@ -106,12 +124,36 @@ def evaluate(
                 score_threshold=evaluated.score_threshold,
                 progress=progress,
             )
-        print_lines(plain_lines(done), done, output.as_json)  # also where a file cannot be written
+        # before files are written: also where one cannot be
+        print_lines(
+            [*plain_lines(done), *_time_lines(client, evaluated, done, seconds)], done, output.as_json
+        )
         if output.thresholds is not None:
-            write_thresholds(choose_thresholds(done, precision=output.precision), output.thresholds)
+            for_time = seconds if output.chosen_for == "time" else None
+            chosen = choose_thresholds(done, precision=output.precision, seconds=for_time)
+            write_thresholds(chosen, output.thresholds)
         if output.report is not None:
             worst = fetch_worst_frames(client, done, rank_worst_frames(done), options.quality)
             write_text(output.report, render_evaluation(done, worst))
     for what, file in (("drawn in", output.report), ("thresholds written to", output.thresholds)):
         if file is not None:
             stderr.print(f"{what} {file}", markup=False)
+
+
+def _time_lines(
+    client: Client, evaluated: _Evaluated, done: TaskEvaluation, seconds: CorrectionSeconds
+) -> list[str]:
+    """What corrections have taken, where that is known, or else what they would take."""
+    from prefect_cvat.corrections import saved_time
+    from prefect_cvat.evaluation.report.tables import expected_time_lines
+    from prefect_cvat.exceptions import RunNotFoundError
+
+    if evaluated.left_by_run:
+        try:
+            saved = saved_time(client, done.task_id, seconds=seconds)
+        except RunNotFoundError:
+            pass  # by another machine
+        else:
+            if saved.frames:
+                return [saved.lines()[0]]
+    return expected_time_lines(done, seconds)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.evaluation.curves import Counts
+from prefect_cvat.evaluation.expected_time import expected_time
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.tag_metrics import TagEvaluation
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
-from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.messages.plurals import format_duration, pluralize
+from prefect_cvat.options.correction_options import CorrectionSeconds
 from prefect_cvat.rendering.run_report_markdown import escape
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Row",
     "aligned",
     "confusion_rows",
+    "expected_time_lines",
     "headline",
     "notes",
     "plain_lines",
@@ -81,6 +84,22 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
         {"true label": label, "predicted label": other, "count": n}
         for n, label, other in pairs[:MAX_CONFUSIONS]
     ]
+
+
+def expected_time_lines(evaluation: TaskEvaluation, seconds: CorrectionSeconds) -> list[str]:
+    """The time that correcting the predictions would take, a line for each IoU type with objects."""
+    lines = []
+    for result in evaluation.shapes.values():
+        expected = expected_time(result, seconds)
+        if expected.by_hand:
+            saved = expected.by_hand - expected.with_function
+            lines.append(
+                f"time for {HEADINGS[result.iou_type].lower()}: {format_duration(expected.by_hand)} by hand,"
+                f" {format_duration(expected.with_function)} to correct what scores"
+                f" {result.score_threshold:g} or more: {format_duration(abs(saved))}"
+                f" {'saved' if saved >= 0 else 'lost'}"
+            )
+    return lines
 
 
 def headline(evaluation: TaskEvaluation) -> str:

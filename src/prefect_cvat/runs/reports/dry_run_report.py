@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.messages.plurals import format_counts, pluralize, quoted_list
+from prefect_cvat.messages.plurals import format_counts, format_duration, pluralize, quoted_list
 
 __all__ = ["AnnotateDryRun", "DryRun", "RefineDryRun", "TrackShapesDryRun", "Trial"]
 
@@ -154,7 +154,7 @@ class AnnotateDryRun(DryRun):
         if self.trial is None:
             return [*lines, f"nothing to do: {self.nothing_to_do}; {NOTHING_UPLOADED}"]
         batches = pluralize(self.batches, "batch", "batches")
-        estimate = f"estimated time: {_duration(self.seconds)}, in about {batches}; {NOTHING_UPLOADED}"
+        estimate = f"estimated time: {format_duration(self.seconds)}, in about {batches}; {NOTHING_UPLOADED}"
         return [*lines, *self.trial.lines(), estimate]
 
     def _label_lines(self) -> list[str]:
@@ -225,10 +225,3 @@ class TrackShapesDryRun(DryRun):
                 f" {pluralize(self.chunks, 'chunk')} to fetch"
             )
         return [*lines, NOTHING_UPLOADED]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
