@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 EXTRAS = {
+    "ensemble": None,
     "grabcut_interaction": "video",
     "nanodet_detection": "pytorch",
     "onnx_detection": "onnx",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -24,6 +24,7 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionContext,
     DetectionFunctionSpec,
 )
+from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
 from prefect_cvat.auto_annotation.functions._nested_function import detect_on
 from prefect_cvat.auto_annotation.loading import load_function
@@ -139,9 +140,7 @@ class TiledFunction:
 
     def close(self) -> None:
         """Close that function, if it can be closed."""
-        close: Callable[[], None] | None = getattr(self.function, "close", None)
-        if close is not None:
-            close()
+        close_function(self.function)
 
     def detect(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> list[DetectionAnnotation]:
         """Find the objects on an image.

@@ -32,6 +32,12 @@ MODELS = {
 WITH_FILES = {
     "nanodet_detection": {},
     "tiled": {"function": "nanodet_detection", "tile": 64},
+    "ensemble": {
+        "whole": "nanodet_detection",
+        "tiles": "tiled",
+        "tiles.function": "nanodet_detection",
+        "tiles.tile": 300,
+    },
 }
 OF_TRANSFORMERS = ["open_vocabulary_detection", "transformers_detection", "transformers_pose"]
 TRIED = [*WITH_FILES, *MODELS, "onnx_detection", *OF_TRANSFORMERS]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from prefect_cvat.auto_annotation.functions import (
+    ensemble,
     nanodet_detection,
     tiled,
     torchvision_classification,
@@ -26,7 +27,7 @@ BY_NAME = {
 
 @pytest.fixture(
     scope="module",
-    params=[nanodet_detection, tiled, *BY_NAME],
+    params=[nanodet_detection, tiled, ensemble, *BY_NAME],
     ids=lambda module: module.__name__.rpartition(".")[2],
 )
 def function(request):
@@ -34,6 +35,9 @@ def function(request):
         return nanodet_detection.create(device="cpu")
     if request.param is tiled:
         return tiled.create("nanodet_detection", tile=300, device="cpu")
+    if request.param is ensemble:
+        detector = torchvision_detection.create(request.getfixturevalue("detector_name"), device="cpu")
+        return ensemble.create({"one": nanodet_detection.create(device="cpu"), "two": detector})
     return request.param.create(request.getfixturevalue(BY_NAME[request.param]), device="cpu")
 
 
@@ -84,6 +88,8 @@ def test_batch_size_is_searched_on_an_accelerator_unless_it_is_given(random_dete
 
 def test_layout_changes_neither_detections_nor_the_version(function, context, photos, monkeypatch):
     """As on CUDA, but on the CPU."""
+    if isinstance(function, ensemble.EnsembleFunction):
+        pytest.skip("it has no model of its own")
     if isinstance(function, tiled.TiledFunction):
         function = function.function
     model = function._loaded_model()

@@ -12,6 +12,7 @@ import torch
 from detection_matching import matched
 from prefect_cvat import TaskLabel
 from prefect_cvat.auto_annotation.functions import (
+    ensemble,
     nanodet_detection,
     tiled,
     torchvision_classification,
@@ -57,6 +58,13 @@ def ultralytics_function(**options):
 FUNCTIONS = {
     "nanodet_detection": nanodet_detection.create,
     "tiled": lambda **options: tiled.create("nanodet_detection", tile=300, **options),
+    "ensemble": lambda score_threshold, **options: ensemble.create(
+        {
+            "whole": nanodet_detection.create(**options),
+            "tiles": tiled.create("nanodet_detection", tile=300, **options),
+        },
+        score_threshold=score_threshold,
+    ),
     "torchvision_detection": lambda **options: torchvision_detection.create(
         model=build_detector(), label_map=LABELS, **options
     ),
@@ -84,12 +92,13 @@ FUNCTIONS = {
 }
 """Makes each function; its weights are random but for NanoDet's."""
 
-THRESHOLDS = {"nanodet_detection": 0.3, "tiled": 0.3}
+THRESHOLDS = {"nanodet_detection": 0.3, "tiled": 0.3, "ensemble": 0.3}
 """Of those whose scores mean something."""
 
 SHARE_IN_HALF_PRECISION = {
     "nanodet_detection": 0.85,
     "tiled": 0.85,
+    "ensemble": 0.85,
     # random weights have many objects of nearly equal scores: other ones are kept
     "torchvision_instance_segmentation": 0.0,
     "torchvision_keypoint_detection": 0.0,
