@@ -6,20 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.auto_annotation import DetectionFunction
-from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.auto_annotation.loading import load_function, takes_parameter
 
 __all__ = ["named_functions"]
+
+_WRAPPERS = frozenset({"ensemble", "tiled"})
+"""Functions that pass parameters on to those that they wrap."""
 
 
 def named_functions(
     functions: Mapping[str, DetectionFunction | str] | Sequence[DetectionFunction | str] | None,
     named: Mapping[str, Any],
+    shared: Mapping[str, Any],
 ) -> dict[str, DetectionFunction]:
     """Make functions, and name them.
 
     Args:
         functions: Functions or names of functions, by names of the caller's choice or in a sequence.
         named: More of them by name, and as `NAME.PARAMETER` the parameters of one given by its name.
+        shared: Parameters of all functions given by their names that take them and have none of their own.
 
     Raises:
         TypeError: Something is no function, or a parameter belongs to none that is given by its name.
@@ -54,6 +59,16 @@ def named_functions(
             " one=str:nanodet_detection -p two=str:onnx_detection -p two.model=str:FILE"
         )
     return {
-        name: load_function(each, options[name]) if isinstance(each, str) else each
+        name: load_function(each, {**_taken(each, shared), **options[name]})
+        if isinstance(each, str)
+        else each
         for name, each in given.items()
+    }
+
+
+def _taken(function: str, shared: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in shared.items()
+        if function in _WRAPPERS or takes_parameter(function, name)
     }

@@ -204,6 +204,19 @@ def test_function_is_made_from_parameters_of_the_command_line():
     assert "cup" in {made.spec.labels[shape.label_id].name for shape in found}
 
 
+def test_device_is_passed_on_to_functions_that_are_given_by_name():
+    made = ensemble.create(
+        {"whole": "nanodet_detection", "own": Fixed()},
+        tiles="tiled",
+        device="cpu",
+        batch_size=3,
+        **{"tiles.function": "nanodet_detection", "whole.batch_size": 5},
+    )
+    assert made.functions["whole"].device == made.functions["tiles"].device == "cpu"
+    assert made.functions["whole"].batch_size == 5
+    assert made.functions["tiles"].function.batch_size == 3
+
+
 def test_version_depends_on_functions_and_settings():
     one, two = Fixed(), Fixed()
     versions = {
