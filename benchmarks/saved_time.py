@@ -1,8 +1,8 @@
 """What thresholds that are chosen for saved time are worth, against those for F1 and the default.
 
 Thresholds are chosen on half of the photographs. On the other half a corrector is simulated, who makes of
-the detections what the truth says: confirms, moves, relabels and deletes shapes, and draws what is missing, by
-the seconds of `prefect-cvat saved`. A box with an IoU of 0.9 or more with its object is left as it is.
+the detections what the truth says: confirms, moves, relabels and deletes shapes, and draws what is missing.
+The seconds are those of `prefect-cvat saved`. A box with an IoU of 0.9 or more with its object is left as is.
 
     python benchmarks/saved_time.py cells BCCD_FOLDER blood_cells.safetensors [--halvings 200]
     python benchmarks/saved_time.py photos COCO_FOLDER [--halvings 200]

@@ -14,12 +14,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from prefect_cvat.corrections.project_savings import saved_in_tasks
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,
     PermissionDeniedError,
+    RunNotFoundError,
     RunsFailedError,
 )
 from prefect_cvat.flows.annotate_task import annotate_task
@@ -39,7 +41,7 @@ from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.task_selection_options import TaskSelection
-from prefect_cvat.planning.task_search import FoundTask, check_scope, find_tasks
+from prefect_cvat.planning.task_search import FoundTask, check_scope, find_tasks, list_tasks
 from prefect_cvat.runs.shards import make_shards
 from prefect_cvat.tasks.wait_for_task import remove_unused_limits
 
@@ -71,6 +73,7 @@ def annotate_project(
     annotations: AnnotationOptions = AnnotationOptions(),
     execution: ExecutionSettings = ExecutionSettings(),
     fan_out: FanOut = FanOut(),
+    saved_time: bool = False,
 ) -> ProjectReport:
     """Annotate all tasks of a CVAT project that match, each by a run of the flow `annotate task`.
 
@@ -90,6 +93,7 @@ def annotate_project(
         annotations: What the annotations are like that are written.
         execution: Where the model runs, how much is done at a time, and what is kept.
         fan_out: On which workers, how many runs at a time, and in which pieces.
+        saved_time: Report what earlier runs have saved correctors. It reads the annotations of all tasks.
 
     Returns:
         The report: which runs completed, which failed, and which tasks were left out.
@@ -134,6 +138,8 @@ def annotate_project(
                 for run in runs:
                     logger.info("%s: %s", run.planned.name, run.state.name)
                     _add_run(report, run)
+            if saved_time:
+                _add_saved_time(report, client, project_id, all_tasks)
     finally:  # also of a cancelled run
         publish_project_report(report)
         for line in report.lines():
@@ -153,6 +159,17 @@ def _add_run(report: ProjectReport, run: FinishedRun) -> None:
         outcome = "already annotated" if run.was_done else "completed"
     message = run.state.message or str(run.state.name)
     report.add(run.planned.name, run.planned.task_id, outcome, message, run.id)
+
+
+def _add_saved_time(report: ProjectReport, client: Client, project_id: int | None, all_tasks: bool) -> None:
+    """Add to the report what runs have saved, as far as their records are on this machine."""
+    found = list_tasks(client, TaskSelection(), project_id, all_tasks=all_tasks)
+    name = "all tasks" if project_id is None else f"project {project_id}"
+    url = client.url if project_id is None else f"{client.url}/projects/{project_id}"
+    try:
+        report.saved = saved_in_tasks(client, (task.id for task in found), name=name, url=url)
+    except RunNotFoundError as error:
+        report.saved_unknown = str(error)
 
 
 class _Search:

@@ -11,7 +11,10 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 from pydantic import BaseModel, Field
 
+from prefect_cvat.corrections import SavedTime
 from prefect_cvat.messages.bounded_text import one_line
+from prefect_cvat.messages.plurals import format_duration
+from prefect_cvat.rendering.run_report_markdown import escape
 
 __all__ = ["Outcome", "ProjectReport", "TaskOutcome", "publish_project_report"]
 
@@ -48,11 +51,15 @@ class ProjectReport(BaseModel):
         url: The address of the CVAT server.
         tasks: The outcomes, in the order in which they were known.
         history_unknown: Messages that say why it is not known what earlier runs have annotated.
+        saved: What earlier runs have saved the people who correct the tasks, if that was asked for.
+        saved_unknown: Why that is not known; else empty.
     """
 
     url: str
     tasks: list[TaskOutcome] = Field(default_factory=list)
     history_unknown: list[str] = Field(default_factory=list)
+    saved: SavedTime | None = None
+    saved_unknown: str = ""
 
     @property
     def completed(self) -> list[str]:
@@ -92,6 +99,8 @@ class ProjectReport(BaseModel):
                 f"it is not known what earlier runs have annotated: {reason}"
                 for reason in self.history_unknown
             ),
+            *([] if self.saved is None else self.saved.lines()),
+            *([f"it is not known what runs have saved: {self.saved_unknown}"] if self.saved_unknown else []),
         ]
 
     def markdown(self) -> str:
@@ -101,11 +110,30 @@ class ProjectReport(BaseModel):
         lines += [
             f"It is not known what earlier runs have annotated: {why}\n" for why in self.history_unknown
         ]
+        lines += self._saved_markdown()
         lines += ["| task | outcome | | run |", "|---|---|---|---|"]
         lines += [self._row(task) for task in rows[:MAX_ROWS]]
         if len(rows) > MAX_ROWS:
             lines.append(f"\n{len(rows) - MAX_ROWS} more tasks are not shown.")
         return "\n".join(lines)
+
+    def _saved_markdown(self) -> list[str]:
+        """What was saved, by function and label."""
+        if self.saved_unknown:
+            return [f"It is not known what runs have saved: {escape(self.saved_unknown)}\n"]
+        if self.saved is None:
+            return []
+        headline, *notes = (escape(line) for line in self.saved.notes())
+        lines = [headline, "", "| function | label | right | corrected | deleted | by hand | saved |"]
+        lines.append("|---|---|---|---|---|---|---|")
+        for each in self.saved.by_label[:MAX_ROWS]:
+            saved = ("-" if each.seconds_saved < 0 else "") + format_duration(abs(each.seconds_saved))
+            lines.append(
+                f"| {escape(each.function)} | {escape(each.label)} | {each.confirmed} |"
+                f" {each.moved + each.relabelled} | {each.deleted} |"
+                f" {format_duration(each.seconds_without)} | {saved} |"
+            )
+        return [*lines, "", *(f"{note}\n" for note in notes)]
 
     def _row(self, task: TaskOutcome) -> str:
         address = None if task.run is None else url_for("flow-run", task.run, default_base_url="")

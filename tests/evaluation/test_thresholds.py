@@ -11,8 +11,10 @@ from skimage.measure import label, regionprops
 from coco_photos import nanodet_predictions, read_coco
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, annotate_task, label_spec, rectangle
 from prefect_cvat.evaluation import evaluate, evaluate_task
+from prefect_cvat.evaluation.expected_time import expected_time
 from prefect_cvat.evaluation.thresholds import best_thresholds, choose_thresholds, write_thresholds
 from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
+from prefect_cvat.options.correction_options import CorrectionSeconds
 from prefect_cvat.options.run_options import Options
 
 
@@ -190,3 +192,51 @@ def test_labels_without_true_positives_get_no_threshold(client, make_task, tmp_p
         choose_thresholds(done)
     with pytest.raises(StorageError, match="cannot be written"):
         write_thresholds({"car": 0.5}, tmp_path / "missing" / "thresholds.json")
+
+
+def boxes_with_scores(right, wrong, iou=1.0):
+    """A data set of an object for each score in `right`, found with this IoU, and false alarms."""
+    truth = {"images": [], "categories": [{"id": 1, "name": "car"}], "annotations": []}
+    found = []
+    for number, score in enumerate(right, 1):
+        truth["images"].append({"id": number, "width": 500, "height": 500})
+        truth["annotations"].append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 1,
+                "iscrowd": 0,
+                "area": 10000,
+                "bbox": [0, 0, 100, 100],
+            }
+        )
+        found.append({"image_id": number, "category_id": 1, "bbox": [0, 0, 100, 100 * iou], "score": score})
+    for score in wrong:
+        found.append({"image_id": 1, "category_id": 1, "bbox": [300, 300, 50, 50], "score": score})
+    return evaluate(truth, found)
+
+
+RIGHT, WRONG = np.linspace(0.3, 0.9, 61), np.linspace(0.1, 0.7, 61)
+
+
+def test_threshold_for_time_rises_with_the_cost_of_false_alarms():
+    def threshold(**seconds):
+        return best_thresholds(boxes_with_scores(RIGHT, WRONG), seconds=CorrectionSeconds(**seconds))["car"]
+
+    cheap, dear = threshold(draw_box=100, delete_shape=1), threshold(draw_box=7, delete_shape=30)
+    assert cheap < 0.35
+    assert dear > 0.65
+
+
+def test_label_that_always_costs_more_than_it_saves_gets_a_threshold_of_one():
+    evaluation = boxes_with_scores(RIGHT, WRONG, iou=0.6)  # drawing again is as fast as moving
+    assert best_thresholds(evaluation, seconds=CorrectionSeconds(draw_box=3))["car"] == 1.0
+
+
+def test_expected_time_counts_each_action():
+    evaluation = boxes_with_scores([0.9, 0.8, 0.7], [0.6], iou=0.6)
+    seconds = CorrectionSeconds(draw_box=100, move_edge=10, confirm=1, delete_shape=5)
+    expected = expected_time(evaluation, seconds)
+    assert (expected.by_hand, expected.with_function) == (300, 3 * (1 + 20) + 6)
+    exact = expected_time(boxes_with_scores([0.9, 0.8, 0.7], [0.6]), seconds)
+    assert exact.with_function == 3 * 1 + 6

@@ -214,3 +214,30 @@ def test_annotates_again_after_a_helper_module_changed(credentials, client, proj
         report = annotate(cannot_be_told)
         assert report.completed == [only]
         assert "reaches code that is chosen only when it runs" in report.history_unknown[0]
+
+
+def test_reports_what_earlier_runs_have_saved(credentials, client, project, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path))
+    project_id, add = project
+    task_id = add("a task")
+    report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE, saved_time=True)
+    assert report.saved.frames == 0
+    [job] = client.jobs(task_id)
+    wrong = client.job_annotations(job.id).shapes[0]
+    client.delete_job_annotations(job.id, {"shapes": [wrong], "tags": [], "tracks": []})
+    client._transport.json("PATCH", f"/api/jobs/{job.id}", body={"state": "completed"})
+    report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE, saved_time=True)
+    [car] = report.saved.by_label
+    assert (car.function, car.confirmed, car.deleted) == (FUNCTION, 3, 1)
+    assert f"| {FUNCTION} | car | 3 | 0 | 1 |" in report.markdown().replace("\\", "")
+    assert any(line.startswith(f"project {project_id} at ") for line in report.lines())
+
+
+def test_says_why_it_is_not_known_what_runs_have_saved(credentials, project, monkeypatch, tmp_path):
+    project_id, add = project
+    add("a task")
+    annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path))
+    report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE, saved_time=True)
+    assert "no run on a task" in report.saved_unknown
+    assert "It is not known what runs have saved" in report.markdown()

@@ -104,6 +104,7 @@ class RunsOnTask:
             if body["label_id"] not in labels:
                 of_removed_labels += 1
                 continue
+            self.frames.add(body["frame"])  # also where the run was killed
             self._lines.add(body["frame"], to_json([index, job_id, (kind, number), body]))
             if kind == "tracks":
                 self.track_frames[number] = body["frame"]

@@ -13,7 +13,7 @@ from prefect_cvat.corrections.correction_seconds import seconds_with_run, second
 from prefect_cvat.corrections.task_corrections import TaskCorrections, corrections_of_task
 from prefect_cvat.corrections.threshold_advice import advise
 from prefect_cvat.cvat.sdk_client import AnyClient
-from prefect_cvat.messages.plurals import format_duration, pluralize
+from prefect_cvat.messages.plurals import format_counts, format_duration, pluralize
 from prefect_cvat.options.correction_options import CorrectionSeconds
 from prefect_cvat.options.frame_options import Selection
 
@@ -112,27 +112,29 @@ class SavedTime(BaseModel):
 
     def lines(self) -> list[str]:
         """The result as lines for a terminal or a log."""
+        headline, *notes = self.notes()
+        return [headline, *(self._table() if self.frames else ()), *notes]
+
+    def notes(self) -> list[str]:
+        """The result in sentences, without the table by function and label; the first is the headline."""
+        unknown = [f"not known: {reason}" for reason in self.unknown]
         if not self.frames:
-            return [self._nothing_yet(), *self.unknown]
+            return [self._nothing_yet(), *unknown]
         share = f" ({self.seconds_saved / self.seconds_without:.0%})" if self.seconds_without else ""
         verb = "saved" if self.seconds_saved >= 0 else "lost"
-        without, with_run = format_duration(self.seconds_without), format_duration(self.seconds_with)
-        lines = [
+        notes = [
             f"{self.name} at {self.url}: {format_duration(abs(self.seconds_saved))} {verb}{share}: by hand"
-            f" {without}, with the first pass {with_run}",
+            f" {format_duration(self.seconds_without)}, with the first pass"
+            f" {format_duration(self.seconds_with)}",
             f"on {self.frames} of {pluralize(self.frames_processed, 'frame')}: somebody has looked at them",
-            *self._table(),
         ]
         if self.drawn:
-            labels = ", ".join(f"{count} {label}" for label, count in self.drawn.items())
-            lines.append(
-                f"drawn, since no function found them: {labels} ({format_duration(self.seconds_drawing)})"
+            drawn = format_counts(self.drawn)
+            notes.append(
+                f"drawn, since no function found them: {drawn} ({format_duration(self.seconds_drawing)})"
             )
-        lines += self.advice
-        lines += [f"not known: {reason}" for reason in self.unknown]
-        seconds = self.seconds.model_dump()
-        lines.append("seconds: " + ", ".join(f"{name} {value:g}" for name, value in seconds.items()))
-        return lines
+        seconds = ", ".join(f"{name} {value:g}" for name, value in self.seconds.model_dump().items())
+        return [*notes, *self.advice, *unknown, f"seconds: {seconds}"]
 
     def _nothing_yet(self) -> str:
         return (
