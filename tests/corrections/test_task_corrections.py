@@ -1,5 +1,6 @@
 """What people have corrected of what runs wrote, told from the records and from a sandbox over HTTP."""
 
+import gzip
 from collections import Counter
 
 import pytest
@@ -226,3 +227,14 @@ def test_tags_are_confirmed_deleted_and_drawn(client, people):
     again = {"frame": 0, "label_id": first["label_id"], "source": "manual"}
     client.create_job_annotations(job.id, {"tags": [again]})
     assert kinds(corrections_of_task(client, task.task_id, looked_at=[0])) == {"confirmed": 2}
+
+
+def test_damaged_lines_are_left_out(client, scene, runs_dir):
+    [file] = runs_dir.glob("*/*.written.gz")
+    content = gzip.decompress(file.read_bytes())
+    damaged = (
+        b"not a line\n7 zz shapes {}\nframes 5-\n- shapes x\n1 " + b"0" * 24 + b" shapes []\n1 00 shapes {}\n"
+    )
+    file.write_bytes(gzip.compress(damaged + content))
+    scene.people.move(scene.people.shapes(0)[0], 3.0)
+    assert kinds(corrections_of_task(client, scene.task_id)) == {"moved": 1, "confirmed": 1}

@@ -97,9 +97,12 @@ class RunsOnTask:
             if job.id in recorded.jobs or frames is not None:
                 numbers = range(job.start_frame, job.stop_frame + 1)
                 self.frames.update(number for number in numbers if frames is None or number in frames)
+        selected = {job.id for job in plan.jobs}
         known = AnnotationIds()
         of_removed_labels = 0
         for job_id, kind, number, body in written.annotations():
+            if job_id not in selected:
+                continue
             known.add((kind, number))
             if body["label_id"] not in labels:
                 of_removed_labels += 1
@@ -109,6 +112,8 @@ class RunsOnTask:
             if kind == "tracks":
                 self.track_frames[number] = body["frame"]
         for job_id, of_job in recorded.jobs.items():
+            if job_id not in selected:
+                continue
             self._note_ids(job_id, of_job)
             for key in of_job.added:
                 if key[0] != ISSUES and key not in known:

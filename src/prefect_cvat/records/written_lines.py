@@ -20,10 +20,16 @@ from collections.abc import Iterable
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.number_ranges import NumberRanges
 
-__all__ = ["SUFFIX", "frames_member", "removed_member", "written_member"]
+__all__ = ["FRAMES", "REMOVED", "SUFFIX", "frames_member", "removed_member", "written_member"]
 
 SUFFIX = ".written.gz"
 """The suffix of the file, beside the file of the record."""
+
+REMOVED = b"- "
+"""The beginning of a line with ids of removed annotations."""
+
+FRAMES = b"frames "
+"""The beginning of a line with processed frames."""
 
 _LEVEL = 1
 """Level of compression: the fastest. It takes 2 ms for a request of 1,000 boxes."""
@@ -43,7 +49,7 @@ def removed_member(removed: Iterable[tuple[str, int]]) -> bytes:
     for kind, annotation_id in removed:
         by_kind.setdefault(kind, []).append(annotation_id)
     return _member(
-        b"- %b %b" % (kind.encode(), b" ".join(b"%d" % number for number in ids))
+        REMOVED + b"%b %b" % (kind.encode(), b" ".join(b"%d" % number for number in ids))
         for kind, ids in by_kind.items()
     )
 
@@ -51,7 +57,7 @@ def removed_member(removed: Iterable[tuple[str, int]]) -> bytes:
 def frames_member(frames: Iterable[int]) -> bytes:
     """The member for the frames that the run has processed."""
     ranges = NumberRanges.of(frames)
-    return _member([b"frames %b" % ranges.describe(len(ranges)).replace(" ", "").encode()])
+    return _member([FRAMES + ranges.describe(len(ranges)).replace(" ", "").encode()])
 
 
 def _member(lines: Iterable[bytes]) -> bytes:

@@ -6,7 +6,7 @@ import gzip
 import logging
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +18,21 @@ from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.records.annotation_index import AnnotationIds, IdentityIndex, StoredRecords
 from prefect_cvat.records.record_reader import RecordedRun
 from prefect_cvat.records.record_writer import ISSUES, AnnotationId, checked_run_id
-from prefect_cvat.records.written_lines import SUFFIX, removed_member
+from prefect_cvat.records.written_lines import FRAMES, REMOVED, SUFFIX, removed_member
 from prefect_cvat.settings import Settings
 
 __all__ = ["WrittenAnnotation", "WrittenByRun", "note_removed"]
 
 logger = logging.getLogger(__name__)
+
+MAX_LINE = 2**28
+"""Maximum length of a line in bytes, far beyond a track with a keyframe on each frame of a long video."""
+
+IDENTITY_BYTES = 12
+"""Length of an identity (`annotations/content_digest.py`)."""
+
+NOTES = (REMOVED, FRAMES)
+"""The beginnings of lines without annotations."""
 
 
 class WrittenAnnotation(NamedTuple):
@@ -43,7 +52,7 @@ class WrittenAnnotation(NamedTuple):
 
 
 class WrittenByRun:
-    """What a run has written, according to its record. The files are read once, here.
+    """What a run has written, according to its record.
 
     Args:
         recorded: The record.
@@ -61,13 +70,8 @@ class WrittenByRun:
         self._recorded = recorded
         self.removed = AnnotationIds()
         self.frames: NumberRanges | None = None
-        for line in self._lines():
-            if line.startswith(b"- "):
-                _, kind, *ids = line.decode().split()
-                self.removed.update((kind, int(number)) for number in ids)
-            elif line.startswith(b"frames "):
-                frames = NumberRanges.parse(line[7:].decode()) if len(line) > 7 else NumberRanges()
-                self.frames = frames if self.frames is None else NumberRanges.of({*self.frames, *frames})
+        for _ in self._lines(self._take_note):
+            pass
 
     def annotations(self) -> Iterator[WrittenAnnotation]:
         """The annotations that the run has added and not removed, as far as their content is known."""
@@ -83,17 +87,49 @@ class WrittenByRun:
             )
             for job_id, job in self._recorded.jobs.items()
         }
-        for line in self._lines():
-            if line.startswith((b"- ", b"frames ")):
-                continue
-            job, identity, _, json = line.split(b" ", 3)
-            key = ids[int(job)].pop(bytes.fromhex(identity.decode())) if int(job) in ids else None
-            if key is not None:
-                yield WrittenAnnotation(int(job), *key, from_json(json))
 
-    def _lines(self) -> Iterator[bytes]:
+        def read(line: bytes) -> WrittenAnnotation | None:
+            if line.startswith(NOTES):
+                return None
+            job, identity, _, json = line.split(b" ", 3)
+            digest = bytes.fromhex(identity.decode())
+            if len(digest) != IDENTITY_BYTES:
+                raise ValueError("it has no identity")
+            key = ids[int(job)].pop(digest) if int(job) in ids else None
+            return None if key is None else WrittenAnnotation(int(job), *key, _checked(from_json(json)))
+
+        return self._lines(read)
+
+    def _take_note(self, line: bytes) -> None:
+        if line.startswith(REMOVED):
+            _, kind, *ids = line.decode().split()
+            self.removed.update((kind, int(number)) for number in ids)
+        elif line.startswith(FRAMES) and line != FRAMES:
+            frames = NumberRanges.parse(line.removeprefix(FRAMES).decode())
+            self.frames = frames if self.frames is None else NumberRanges.of({*self.frames, *frames})
+
+    def _lines(self, read: Callable[[bytes], WrittenAnnotation | None]) -> Iterator[WrittenAnnotation]:
+        """What is read of each line; a damaged one is left out with a warning."""
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            yield from _read_lines(path)
+            for line in _read_lines(path):
+                try:
+                    found = read(line)
+                except ValueError as error:
+                    logger.warning("%s: a line is damaged: %s", path, error)
+                    continue
+                if found is not None:
+                    yield found
+
+
+def _checked(body: Any) -> dict[str, Any]:
+    """The JSON object of an annotation.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(body, dict) or not all(type(body.get(key)) is int for key in ("frame", "label_id")):
+        raise ValueError("it has no annotation")
+    return body
 
 
 def note_removed(run: str, removed: Iterable[AnnotationId]) -> None:
@@ -111,14 +147,20 @@ def note_removed(run: str, removed: Iterable[AnnotationId]) -> None:
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
-    """The complete lines of a file."""
+    """The complete lines of a file.
+
+    Raises:
+        StorageError: It cannot be read, or a line is longer than `MAX_LINE`.
+    """
     try:
         with gzip.open(path) as file:
             try:
-                for line in file:
-                    if line.endswith(b"\n"):
-                        yield line[:-1]
+                while (line := file.readline(MAX_LINE)).endswith(b"\n"):
+                    yield line[:-1]
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 logger.warning("%s is truncated: %s", path, error)
+                return
     except OSError as error:
         raise StorageError(f"the record {path} cannot be read: {error}") from error
+    if line:
+        raise StorageError(f"the record {path} cannot be read: a line has more than {MAX_LINE} bytes")
