@@ -1,7 +1,7 @@
 """Auto-annotation of CVAT tasks with machine-learning models, orchestrated by Prefect.
 
-The public names are these, and those in `prefect_cvat.auto_annotation`, `.evaluation`, `.flows`, `.gateway`,
-`.sandbox`, and `.settings`. Other modules may change.
+The public names are these, and those in `prefect_cvat.auto_annotation`, `.corrections`, `.evaluation`,
+`.flows`, `.gateway`, `.sandbox`, and `.settings`. Other modules may change.
 """
 
 from __future__ import annotations
