@@ -78,7 +78,7 @@ class EnsembleFunction:
         Raises:
             AttributeError: A function has no version.
         """
-        versions = [(name, function.version) for name, function in self.functions.items()]  # type: ignore[attr-defined]
+        versions = [(name, function.version) for name, function in self.functions.items()]
         weights = [
             (name, sorted(w.items()) if isinstance(w, Mapping) else w) for name, w in self.weights.items()
         ]
