@@ -67,7 +67,7 @@ class SavedTime(BaseModel):
         runs: Number of recorded runs.
         frames: Number of frames that somebody has looked at; only these count.
         frames_processed: Number of frames that a run has processed.
-        drawn: Number of annotations that people have drawn because no function found them, by label.
+        drawn: Number of annotations that people have drawn, by label.
         seconds_drawing: Seconds to draw these: needed with and without a first pass.
         by_label: The savings by function and label, the largest first.
         seconds: The seconds of each action.
@@ -112,8 +112,8 @@ class SavedTime(BaseModel):
 
     def lines(self) -> list[str]:
         """The result as lines for a terminal or a log."""
-        headline, *notes = self.notes()
-        return [headline, *(self._table() if self.frames else ()), *notes]
+        notes = self.notes()
+        return [*notes[:2], *self._table(), *notes[2:]] if self.frames else notes
 
     def notes(self) -> list[str]:
         """The result in sentences, without the table by function and label; the first is the headline."""
@@ -130,9 +130,7 @@ class SavedTime(BaseModel):
         ]
         if self.drawn:
             drawn = format_counts(self.drawn)
-            notes.append(
-                f"drawn, since no function found them: {drawn} ({format_duration(self.seconds_drawing)})"
-            )
+            notes.append(f"drawn, as without a first pass: {drawn} ({format_duration(self.seconds_drawing)})")
         seconds = ", ".join(f"{name} {value:g}" for name, value in self.seconds.model_dump().items())
         return [*notes, *self.advice, *unknown, f"seconds: {seconds}"]
 
@@ -243,7 +241,13 @@ class SavedTimeSum:
             **{kind: of_label.counts[kind] for kind in _OF_RUN},
             seconds_without=of_label.without,
             seconds_with=of_label.with_run,
-            advice=advise(function, label, of_label.with_run - of_label.without, of_label.scored),
+            advice=advise(
+                function,
+                label,
+                of_label.with_run - of_label.without,
+                of_label.counts.total(),
+                of_label.scored,
+            ),
         )
 
 

@@ -8,25 +8,29 @@ import numpy as np
 
 from prefect_cvat.messages.argument_names import argument
 
-__all__ = ["MIN_SHAPES", "advise", "best_cut"]
+__all__ = ["MIN_ANNOTATIONS", "MIN_SHAPES", "advise", "best_cut"]
 
 MIN_SHAPES = 20
 """Minimum number of shapes with scores from which a threshold is proposed: fewer depend on chance."""
 
+MIN_ANNOTATIONS = 10
+"""Minimum number of annotations of a label about which there is advice."""
 
-def advise(function: str, label: str, lost: float, scored: Sequence[tuple[float, float]]) -> str:
+
+def advise(function: str, label: str, lost: float, count: int, scored: Sequence[tuple[float, float]]) -> str:
     """Advise to leave out a label or to raise its threshold.
 
     Args:
         function: The name of the function.
         label: The name of the label.
         lost: The seconds that the label costs beyond those that it saves.
+        count: Number of its annotations.
         scored: The score of each shape, and the seconds that it has saved.
 
     Returns:
-        A sentence; empty if the label saves time.
+        A sentence; empty if the label saves time, or has few annotations.
     """
-    if lost <= 0:
+    if lost <= 0 or count < MIN_ANNOTATIONS:
         return ""
     start = f"{function} costs more than it saves for {label!r} ({lost / 60:.1f} min)"
     if len(scored) >= MIN_SHAPES:
