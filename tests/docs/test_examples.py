@@ -8,6 +8,8 @@ import pytest
 
 from command_line import run_command_text
 from ordinary_tasks import create_clip, create_photograph
+from prefect_cvat import annotate_task
+from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.cli.app import app
 
 SOURCE = Path(__file__).parents[2] / "src" / "prefect_cvat"
@@ -48,11 +50,14 @@ def test_example_of_help_text_runs(example, sandbox, client, tmp_path, monkeypat
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))
 def test_example_of_docstring_runs(code, sandbox, client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    task_id = create_photograph(client)
+    if "prefect_cvat.corrections" in code:  # there is something to correct after a run
+        annotate_task(client, task_id, nanodet_detection.create(), allow_unmatched_labels=True)
     token = client.json("POST", "/api/auth/access_tokens", body={"name": "example"})["value"]
     for before, after in (
         (f"https://{SERVER}", sandbox.url),
         ('access_token="..."', f"access_token={token!r}"),
-        ("123", str(create_photograph(client))),
+        ("123", str(task_id)),
     ):
         code = code.replace(before, after)
     exec(compile(code, "example", "exec"), {})
