@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.masks import encode_mask, mask_to_polygons
 
-__all__ = ["COCO_KEYPOINTS", "Keypoints", "mask_shapes", "whole_pixels"]
+__all__ = ["COCO_KEYPOINTS", "Keypoints", "mask_points", "mask_shapes", "whole_pixels"]
 
 COCO_KEYPOINTS = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
@@ -42,8 +43,9 @@ def mask_shapes(
     score: float,
     offset: tuple[int, int] = (0, 0),
     tolerance: float,
+    as_polygons: bool | None = None,
 ) -> Iterator[DetectionAnnotation]:
-    """Yield an object's mask, or its polygons where the run asks for them; nothing if it has no pixel.
+    """Yield an object's mask, or its polygons where they are wanted; nothing if it has no pixel.
 
     Args:
         context: About the image.
@@ -52,14 +54,41 @@ def mask_shapes(
         score: The object's score.
         offset: Where the upper left pixel of `probabilities` is in the image, `(x, y)`.
         tolerance: How far polygons may be from the outline, in pixels.
+        as_polygons: Whether polygons are wanted; None asks the run.
     """
-    if context.conv_mask_to_poly:
+    if context.conv_mask_to_poly if as_polygons is None else as_polygons:
         for points in mask_to_polygons(probabilities, tolerance=tolerance, level=_LEVEL, offset=offset):
             yield polygon(label_id, points, score=score)
     else:
         bitmap = probabilities >= _LEVEL
         if bitmap.any():
             yield mask(label_id, encode_mask(bitmap, offset=offset), score=score)
+
+
+def mask_points(
+    shape_type: str, bitmap: NDArray[np.bool_], *, offset: tuple[int, int] = (0, 0), tolerance: float
+) -> list[float] | None:
+    """Convert an object's mask to a single shape.
+
+    Args:
+        shape_type: `mask`, `rectangle` (the box around the mask) or `polygon` (of its largest part).
+        bitmap: `[H, W]`, of the image or of a part of it.
+        offset: Where the upper left pixel of `bitmap` is in the image, `(x, y)`.
+        tolerance: How far a polygon may be from the outline, in pixels.
+
+    Returns:
+        The points of the shape; None if it has no pixel.
+    """
+    if not bitmap.any():
+        return None
+    if shape_type == "mask":
+        return encode_mask(bitmap, offset=offset)
+    if shape_type == "rectangle":
+        rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
+        x, y = offset
+        corners = (columns[0] + x, rows[0] + y, columns[-1] + 1 + x, rows[-1] + 1 + y)
+        return [float(number) for number in corners]
+    return max(mask_to_polygons(bitmap, tolerance=tolerance, offset=offset), key=_area, default=None)
 
 
 class Keypoints:
@@ -109,3 +138,8 @@ def whole_pixels(box: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int
         min(math.ceil(x2), width),
         min(math.ceil(y2), height),
     )
+
+
+def _area(polygon: list[float]) -> float:
+    x, y = np.reshape(polygon, (-1, 2)).T
+    return abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2

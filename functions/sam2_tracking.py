@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import PIL.Image
 import torch
-from numpy.typing import NDArray
 
 from prefect_cvat.auto_annotation import (
     TrackableShape,
@@ -22,7 +20,8 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._sam2 import load_sam2, mask_at
-from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
+from prefect_cvat.auto_annotation.functions._shapes import mask_points
+from prefect_cvat.masks import decode_mask, polygon_to_mask
 
 __all__ = ["Sam2TrackingFunction", "create"]
 
@@ -106,9 +105,7 @@ class Sam2TrackingFunction:
         if float(outputs.object_score_logits.flatten()[0]) <= 0:
             return None
         mask = mask_at(outputs.pred_masks[0, 0], pp_image.size)
-        if not mask.any():
-            return None
-        points = self._points(context.original_shape_type, mask)
+        points = mask_points(context.original_shape_type, mask, tolerance=self.tolerance)
         return None if points is None else TrackableShape(type=context.original_shape_type, points=points)
 
     def _look(self, session: Any, number: int, image: _Features) -> Any:
@@ -130,16 +127,6 @@ class Sam2TrackingFunction:
         later = kept["non_cond_frame_outputs"]
         later.pop(number - max(config.num_maskmem, config.max_object_pointers_in_encoder), None)
         session.frames_tracked_per_obj[index].clear()
-
-    def _points(self, shape_type: str, mask: NDArray[np.bool_]) -> list[float] | None:
-        if shape_type == "mask":
-            return encode_mask(mask)
-        if shape_type == "rectangle":
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            corners = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            return [float(number) for number in corners]
-        polygons = mask_to_polygons(mask, tolerance=self.tolerance)
-        return max(polygons, key=_area, default=None)
 
 
 def create(
@@ -173,8 +160,3 @@ def create(
     chosen = choose_device(device)
     model, processor = load_sam2(model_id, "Sam2Video", chosen, **from_pretrained)
     return Sam2TrackingFunction(model, processor, chosen, tolerance=tolerance)
-
-
-def _area(polygon: list[float]) -> float:
-    x, y = np.reshape(polygon, (-1, 2)).T
-    return abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.annotations.existing_annotations import _part
+from prefect_cvat.annotations.annotations_by_frame import _part
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.records.annotation_index import (
@@ -92,6 +92,7 @@ def measure(n):
 TRACKS = """
 import json
 from prefect_cvat.frame_table import FrameMeta, FrameTable
+from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.models import Job
@@ -109,9 +110,10 @@ def measure(n):
                        "outside": False, "rotation": 0.0, "attributes": []} for frame in range(0, length, 10)]
             yield "tracks", {"id": number, "frame": 0, "label_id": 1, "source": "manual", "shapes": shapes}
 
-    existing = ExistingAnnotations(SimpleNamespace(iter_job_annotations=tracks), plan, 0.5)
+    annotations = AnnotationsByFrame(SimpleNamespace(iter_job_annotations=tracks), plan)
+    existing = ExistingAnnotations(annotations, 0.5)
     batch = SimpleNamespace(frames=frames[5000:5010])
-    existing.read(batch)
+    annotations.read(batch)
     found = existing.take(batch)
     assert found[5003].include(rectangle(1, 5003)) and not found[5003].include(rectangle(630, 5003))
     return n

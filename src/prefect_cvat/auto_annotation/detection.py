@@ -16,6 +16,7 @@ import PIL.Image
 from prefect_cvat import models
 from prefect_cvat.attributes import attribute_value_validator
 from prefect_cvat.auto_annotation.exceptions import BadFunctionError
+from prefect_cvat.auto_annotation.existing_shapes import ExistingShape
 
 __all__ = [
     "AutoAnnotationFunction",
@@ -25,6 +26,7 @@ __all__ = [
     "DetectionFunctionContext",
     "DetectionFunctionSpec",
     "PipelinedDetectionFunction",
+    "VideoDetectionFunction",
 ]
 
 
@@ -128,6 +130,15 @@ class DetectionFunctionContext(abc.ABC):
     def conv_mask_to_poly(self) -> bool:
         """Whether masks must be returned as polygons. A function without masks may ignore it."""
 
+    @property
+    def existing_shapes(self) -> Sequence[ExistingShape]:
+        """The shapes that are on the frame already, if the function has a true `reads_existing_shapes`.
+
+        Empty for other functions, outside of a run on a task, and in a run of `cvat_sdk`, whose context does
+        not have this attribute: read it by `getattr(context, "existing_shapes", ())`.
+        """
+        return ()
+
 
 DetectionAnnotation: TypeAlias = models.LabeledImageRequest | models.LabeledShapeRequest
 
@@ -166,8 +177,9 @@ class BatchedDetectionFunction(DetectionFunction, Protocol):
 
     `detect_batch` is used instead of `detect` if the function has it. `version` identifies the function in
     the cache of detections. `score_threshold` is the function's confidence threshold where
-    `context.conf_threshold` is None: with it, labels may have lower thresholds. `close` is called at the end
-    of the run if the function was made for that run.
+    `context.conf_threshold` is None: with it, labels may have lower thresholds. If `reads_existing_shapes` is
+    true, the run reads the shapes that are on the frames already, `context.existing_shapes` has them, and
+    detections are not cached. `close` is called at the end of the run if the function was made for that run.
     """
 
     def detect_batch(
@@ -197,4 +209,20 @@ class PipelinedDetectionFunction(BatchedDetectionFunction, Protocol):
 
     def postprocess(self, context: DetectionFunctionContext, output: Any) -> Sequence[DetectionAnnotation]:
         """Make annotations of the output for an image."""
+        ...
+
+
+class VideoDetectionFunction(DetectionFunction, Protocol):
+    """A detection function that finds the objects of a video and follows them from frame to frame itself.
+
+    `track` makes a track of each object. It calls `begin_video`, then `detect`, or the three steps of a
+    `PipelinedDetectionFunction`, with the frames one after the other. The `group` of each shape is the number
+    of its object, from 1: an object has one shape on a frame, and keeps its number, label and type.
+
+    `dropped_objects` is optional: the numbers of objects that have turned out to be none. Their tracks are
+    not written, as far as they have not ended yet.
+    """
+
+    def begin_video(self) -> None:
+        """Forget all objects: the next frame is the first of a video."""
         ...

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import PIL.Image
 
 from prefect_cvat.auto_annotation.function_calls import as_list, call_function
-from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
+from prefect_cvat.auto_annotation.interface import DetectionFunctionContext, ExistingShape
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
@@ -27,14 +27,20 @@ MAX_FRAMES_NAMED = 8
 class DetectionContext(DetectionFunctionContext):
     """The frame and the settings of the run, for the function."""
 
-    __slots__ = ("_conf_threshold", "_conv_mask_to_poly", "_frame_name")
+    __slots__ = ("_conf_threshold", "_conv_mask_to_poly", "_existing_shapes", "_frame_name")
 
     def __init__(
-        self, frame_name: str, *, conf_threshold: float | None = None, conv_mask_to_poly: bool = False
+        self,
+        frame_name: str,
+        *,
+        conf_threshold: float | None = None,
+        conv_mask_to_poly: bool = False,
+        existing_shapes: Sequence[ExistingShape] = (),
     ) -> None:
         self._frame_name = frame_name
         self._conf_threshold = conf_threshold
         self._conv_mask_to_poly = conv_mask_to_poly
+        self._existing_shapes = existing_shapes
 
     @property
     def frame_name(self) -> str:
@@ -51,6 +57,11 @@ class DetectionContext(DetectionFunctionContext):
         """Whether masks must be returned as polygons."""
         return self._conv_mask_to_poly
 
+    @property
+    def existing_shapes(self) -> Sequence[ExistingShape]:
+        """The shapes that are on the frame already."""
+        return self._existing_shapes
+
 
 class DetectionCalls:
     """Calls a detection function.
@@ -65,6 +76,7 @@ class DetectionCalls:
 
     Attributes:
         conf_threshold: The argument; may be changed between calls.
+        existing_shapes: Returns the shapes that are on a frame already; may be set before the first call.
         takes_one_image: Whether a call takes a single image.
         preprocess: The first of the three steps; None for a function that takes images.
     """
@@ -72,6 +84,7 @@ class DetectionCalls:
     def __init__(self, function: Any, *, conf_threshold: float | None, conv_mask_to_poly: bool) -> None:
         self._function = function
         self.conf_threshold = conf_threshold
+        self.existing_shapes: Callable[[Frame], Sequence[ExistingShape]] = lambda _frame: ()
         self._conv_mask_to_poly = conv_mask_to_poly
         self._has_steps = hasattr(function, "infer_batch")
         self._method = getattr(function, "infer_batch" if self._has_steps else "detect_batch", None)
@@ -134,7 +147,10 @@ class DetectionCalls:
 
     def _context(self, frame: Frame) -> DetectionContext:
         return DetectionContext(
-            frame.name, conf_threshold=self.conf_threshold, conv_mask_to_poly=self._conv_mask_to_poly
+            frame.name,
+            conf_threshold=self.conf_threshold,
+            conv_mask_to_poly=self._conv_mask_to_poly,
+            existing_shapes=self.existing_shapes(frame),
         )
 
 

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import Literal
 
 from prefect_cvat.auto_annotation.function_calls import place_of, read_attribute, read_labels
-from prefect_cvat.auto_annotation.interface import DetectionFunction
+from prefect_cvat.auto_annotation.interface import DetectionFunction, ExistingShape
 from prefect_cvat.exceptions import BadFunctionError, DeviceError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.inference.detection_calls import DetectionCalls
@@ -91,6 +91,14 @@ class Detector:
     @conf_threshold.setter
     def conf_threshold(self, conf_threshold: float | None) -> None:
         self._calls.conf_threshold = conf_threshold
+
+    def show_existing_shapes(self, on_frame: Callable[[Frame], Sequence[ExistingShape]]) -> None:
+        """Show the function the shapes that are on its frames already.
+
+        Args:
+            on_frame: Returns the shapes on a frame.
+        """
+        self._calls.existing_shapes = on_frame
 
     def fit_to(self, mapping: LabelMapping) -> None:
         """Check detections against the labels of a task too.

@@ -174,6 +174,11 @@ class TrackCollector:
         for number, detection in detections:
             self._open.setdefault(number, TrackSummary(frame, detection)).add(frame, detection)
 
+    def discard(self, number: int) -> None:
+        """Drop a track; its detections count as untracked."""
+        if (track := self._open.pop(number, None)) is not None:
+            self.untracked += track.detections
+
     def finish(self) -> None:
         """End all tracks: there are no more frames."""
         for number in list(self._open):

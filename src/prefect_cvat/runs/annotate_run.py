@@ -8,10 +8,13 @@ from functools import cached_property
 from itertools import groupby
 from typing import ClassVar, NamedTuple
 
+from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
+from prefect_cvat.annotations.shapes_for_function import ShapesForFunction
+from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.interface import DetectionFunction
-from prefect_cvat.exceptions import RunStoppedError
+from prefect_cvat.exceptions import BadFunctionError, RunStoppedError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
@@ -20,7 +23,9 @@ from prefect_cvat.inference.image_feed import FedImages
 from prefect_cvat.inference.provenance import model_names
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.spooled_chunks import BatchChunks
+from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_thresholds
 from prefect_cvat.planning.label_mapping import LabelMapping, build_mapping
 from prefect_cvat.planning.plan import Batch, Plan
@@ -36,11 +41,24 @@ PACK = 1500
 
 
 class AnnotateRun(Run):
-    """A run of a detection function on a task."""
+    """A run of a detection function on a task.
+
+    Attributes:
+        follows_objects: Whether this kind of run takes a function that follows objects over frames.
+
+    Raises:
+        BadFunctionError: It is not a detection function, or one that follows objects.
+    """
 
     leaves_out_annotated: ClassVar[bool] = True
+    follows_objects: ClassVar[bool] = False
 
     def _use(self, function: DetectionFunction) -> None:
+        if hasattr(function, "begin_video") and not self.follows_objects:
+            raise BadFunctionError(
+                f"{type(function).__name__!r} finds and follows the objects of a video: make tracks with it"
+                " (`prefect-cvat track`, `track_task`)"
+            )
         self.detector = Detector(
             function,
             conf_threshold=self.options.conf_threshold,
@@ -83,13 +101,19 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         super().__init__(context, plan, workspace)
         self.detector = detector
         self._cached: CachedDetections | None = None
+        self._annotations: AnnotationsByFrame | None = None
         self._existing: ExistingAnnotations | None = None
+        self._shapes: ShapesForFunction | None = None
         self._fetched: dict[int, tuple[Batch, ChunkBatch]] = {}
         self._prepared: _Prepared | None = None
-        if self.options.skip_existing_iou is not None:
-            self._existing = ExistingAnnotations(
-                self.client, plan, self.options.skip_existing_iou, self.options.skip_existing_source
-            )
+        self._function_reads_shapes = bool(read_attribute(detector.function, "reads_existing_shapes"))
+        readers = self._function_reads_shapes + (self.options.skip_existing_iou is not None)
+        if readers:
+            self._annotations = AnnotationsByFrame(self.client, plan, readers)
+            if self.options.skip_existing_iou is not None:
+                self._existing = ExistingAnnotations(
+                    self._annotations, self.options.skip_existing_iou, self.options.skip_existing_source
+                )
 
     def close(self) -> None:
         """Close the images of the next batch too."""
@@ -109,7 +133,11 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         self.detector.conf_threshold = requested
         self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.context.provenance.labels = mapping.by_name()
-        if self.options.use_cache:
+        if self._function_reads_shapes:
+            self._show_existing_shapes(mapping)
+        if self.options.use_cache and (why_not := self._why_not_cached()):
+            self.report.not_kept = why_not
+        elif self.options.use_cache:
             digest = self.context.function_digest
             self.report.not_kept = digest.why_none
             if digest.digest is not None:
@@ -128,7 +156,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         return mapping
 
     def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Start downloading the chunks of a batch; read existing annotations that it must not overlap."""
+        """Start downloading the chunks of a batch; read the existing annotations on its frames if needed."""
         chunks = super().fetch_batch(batch)
         self.read_existing(batch)
         if chunks.chunks:
@@ -136,10 +164,12 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         return chunks
 
     def read_existing(self, batch: Batch) -> None:
-        """Read the existing annotations on the frames of a batch, if overlaps with them are left out."""
-        if self._existing is not None:
+        """Read the existing annotations on the frames of a batch, if they are needed."""
+        if self._annotations is not None:
             with self.context.working_on(batch), self.context.timing("fetch"):
-                self._existing.read(batch)
+                self._annotations.read(batch)
+                if self._shapes is not None:
+                    self._shapes.take(batch)
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
         """Map detections to the labels of the task, and release them."""
@@ -204,10 +234,32 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
                 if self.context.stopped.is_set():  # it does not wait for the rest of the batch
                     raise RunStoppedError(f"task {self.context.task_id}, {batch}: the run was stopped")
                 found.append(detections)
+        if self._shapes is not None:
+            self._shapes.release(batch)
         if self._cached is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
                 self._cached.put(chunk, list(of_part))
         return found
+
+    def _show_existing_shapes(self, mapping: LabelMapping) -> None:
+        """Show the function the shapes that are on its frames already.
+
+        Raises:
+            BadFunctionError: The run removes them.
+        """
+        if self.options.existing is Existing.CLEAR:
+            raise BadFunctionError(
+                f"{self.report.function} starts from shapes that are in the task, and"
+                f" {argument('existing', 'clear')} removes them; use {argument('existing', 'keep')}, or"
+                " 'replace_auto'"
+            )
+        assert self._annotations is not None
+        self._shapes = ShapesForFunction(self._annotations, mapping)
+        self.detector.show_existing_shapes(self._shapes.on_frame)
+
+    def _why_not_cached(self) -> str:
+        """Why detections depend on more than an image; empty if they do not."""
+        return "they depend on the shapes that are on the frames already" if self._shapes else ""
 
     def _prepare(self, index: int) -> FedImages | None:
         """Open the images of the next batch while the function works, if it is fetched already."""

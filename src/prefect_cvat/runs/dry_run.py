@@ -101,11 +101,11 @@ def _try(run: PlannedAnnotateRun, folder: Path) -> tuple[Trial, float, int]:
     batch = Batch(0, [number], frames)
     started = perf_counter()
     chunks = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
+    run.read_existing(batch)
     fetched = perf_counter()
     with closing(open_frames(chunks, frames)) as opened:
         detections = list(run.detector.detect(opened))
     detected = perf_counter()
-    run.read_existing(batch)
     annotations = run.remap_labels(batch, BatchDetections(detections))
     trial = Trial(
         frames=annotations.frames,

@@ -22,6 +22,7 @@ from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.tracking.detection_association import DetectionAssociator, import_trackers
+from prefect_cvat.tracking.given_objects import GivenObjects
 from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 __all__ = ["TrackDetectionsRun", "check_takes_tracks"]
@@ -89,7 +90,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
         tracking: TrackOptions,
     ) -> None:
         super().__init__(context, plan, workspace, detector)
-        self._associator = DetectionAssociator(tracking)
+        self._associator = self._new_associator(tracking)
         self._assembler = TrackBuilder(plan.jobs, tracking, plan.info.labels)
         self._associated: set[int] = set()
         self._is_assembled = False
@@ -123,6 +124,9 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
                 covered = (n for n in frames if (selected is None or n in selected) and n not in failed)
                 self.uploads.write(job.id, "covered", (), covered)
         super().finish_upload()
+
+    def _new_associator(self, tracking: TrackOptions) -> DetectionAssociator | GivenObjects:
+        return DetectionAssociator(tracking)
 
     def _associate(self, batch: Batch, annotations: Annotations) -> None:
         if batch.index in self._associated:

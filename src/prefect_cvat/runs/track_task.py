@@ -19,6 +19,7 @@ from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import progress_on
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
+from prefect_cvat.runs.track_objects_run import TrackObjectsRun
 from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 __all__ = ["track_task"]
@@ -37,8 +38,8 @@ def track_task(
 ) -> RunReport:
     """Make tracks in a task, in this process and without a Prefect server.
 
-    With a detection function, detections are associated to tracks. With a tracking function, existing shapes
-    are tracked over the frames.
+    With a detection function, detections are associated to tracks, unless it follows the objects itself, see
+    `VideoDetectionFunction`. With a tracking function, existing shapes are tracked over the frames.
 
     Args:
         client: The server, logged in; a client of `cvat_sdk`, too.
@@ -91,7 +92,8 @@ def new_track_run(
             shape_tracking_options or ShapeTrackingOptions(),
             function_name=function_name,
         )
-    return TrackDetectionsRun(
+    kind = TrackObjectsRun if hasattr(made, "begin_video") else TrackDetectionsRun
+    return kind(
         client,
         task_id,
         cast("DetectionFunction", function),

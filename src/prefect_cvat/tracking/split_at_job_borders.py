@@ -74,6 +74,10 @@ class TrackBuilder:
                 self._complete.append((job_id, part))
         self._frame = frame
 
+    def discard(self, number: int) -> None:
+        """Drop a track. What was taken of it, in jobs that have ended, stays."""
+        self._tracks.pop(number, None)
+
     def finish(self) -> None:
         """End all tracks: there are no more frames."""
         for number in list(self._tracks):

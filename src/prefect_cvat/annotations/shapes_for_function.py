@@ -1,0 +1,63 @@
+"""Existing shapes in the labels of a function, for a function that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
+from prefect_cvat.auto_annotation.existing_shapes import ExistingShape
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.bounding_box import bounding_box
+from prefect_cvat.planning.label_mapping import LabelMapping
+from prefect_cvat.planning.plan import Batch
+
+__all__ = ["ShapesForFunction"]
+
+
+class ShapesForFunction:
+    """The existing shapes on the frames of the batches in work.
+
+    Args:
+        annotations: The annotations of the jobs of the plan.
+        mapping: The label mapping; shapes of labels that the function does not have are left out.
+    """
+
+    def __init__(self, annotations: AnnotationsByFrame, mapping: LabelMapping) -> None:
+        self._annotations = annotations
+        self._label_ids: dict[int, int] = {}
+        for label_id, target in mapping.targets.items():
+            if target is not None:
+                self._label_ids.setdefault(target.id, label_id)
+        self._shapes: dict[int, tuple[ExistingShape, ...]] = {}
+
+    def take(self, batch: Batch) -> None:
+        """Take the shapes on the frames of a batch that was read."""
+        found: dict[int, dict[ExistingShape, None]] = {frame.number: {} for frame in batch.frames}
+        for _, number, annotation in self._annotations.take(batch, "function"):
+            if (shape := self._shape(annotation)) is not None:
+                found[number][shape] = None  # jobs that overlap have copies of it
+        self._shapes |= {number: tuple(shapes) for number, shapes in found.items()}
+
+    def on_frame(self, frame: Frame) -> tuple[ExistingShape, ...]:
+        """The shapes on a frame; none if its batch is not in work."""
+        return self._shapes.get(frame.number, ())
+
+    def release(self, batch: Batch) -> None:
+        """Release the shapes on the frames of a batch."""
+        for frame in batch.frames:
+            self._shapes.pop(frame.number, None)
+
+    def _shape(self, annotation: Mapping[str, Any]) -> ExistingShape | None:
+        label_id = self._label_ids.get(annotation["label_id"])
+        is_empty = not annotation.get("points") and not annotation.get("elements")
+        if "type" not in annotation or label_id is None or is_empty:
+            return None
+        return ExistingShape(
+            label_id=label_id,
+            type=annotation["type"],
+            points=tuple(annotation.get("points") or ()),
+            rotation=annotation.get("rotation") or 0.0,
+            box=bounding_box(annotation),
+            source=annotation.get("source") or "manual",
+        )
