@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import click
 from pydantic import Field
@@ -38,6 +38,15 @@ class _NamedFunction(OptionModel):
         OnCommandLine("--function-parameter -p", metavar="NAME=TYPE:VALUE"),
         Field(description="Parameter of the function."),
     ] = ()
+    exemplars: Annotated[
+        Literal["manual"] | None,
+        Field(
+            description=(
+                "Shapes that show the function what to look for on their frame: those that people have drawn"
+                " or corrected. For functions that take exemplars, such as sam3_detection."
+            )
+        ),
+    ] = None
 
 
 # pydantic takes the fields of the last base first
@@ -62,7 +71,12 @@ class FunctionChoice(ModelOptions, _NamedFunction):
     @property
     def parameters(self) -> dict[str, str]:
         """The given parameters of the function, as `type:value` by name."""
-        return dict(text.split("=", 1) for text in self.function_parameter)
+        return dict(text.split("=", 1) for text in self._texts)
+
+    @property
+    def _texts(self) -> list[str]:
+        exemplars = [] if self.exemplars is None else [f"exemplars=str:{self.exemplars}"]
+        return [*self.function_parameter, *exemplars]
 
     def load(self) -> Any:
         """Load the function.
@@ -77,7 +91,7 @@ class FunctionChoice(ModelOptions, _NamedFunction):
         if self._count != 1:
             raise click.BadParameter("give one of --function, --function-module and --function-file")
         try:
-            values = dict(map(loading.parse_parameter, self.function_parameter))
+            values = dict(map(loading.parse_parameter, self._texts))
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="-p") from None
         values |= self.create_arguments
