@@ -21,13 +21,15 @@ _SAME_OBJECT = 0.5
 
 @dataclass(frozen=True)
 class Exemplar:
-    """An object that was drawn on the image.
+    """An object on the image that shows what to look for, or what not.
 
     Attributes:
         box: Its box within the image, as fractions of width and height: left, top, right, bottom.
+        is_positive: Whether it was drawn; or else a machine has found it and somebody has deleted it.
     """
 
     box: BoundingBox
+    is_positive: bool = True
 
 
 Exemplars: TypeAlias = Mapping[int, Sequence[Exemplar]]
@@ -35,7 +37,7 @@ Exemplars: TypeAlias = Mapping[int, Sequence[Exemplar]]
 
 
 def exemplars_of(context: DetectionFunctionContext, size: tuple[int, int]) -> Exemplars:
-    """The shapes that people have drawn or corrected on an image.
+    """The shapes that people have drawn or corrected on an image, and those of machines that they deleted.
 
     Shapes without an area in the image, such as points, are no exemplars.
 
@@ -47,17 +49,17 @@ def exemplars_of(context: DetectionFunctionContext, size: tuple[int, int]) -> Ex
     shapes: Sequence[ExistingShape] = getattr(context, "existing_shapes", ())
     found: dict[int, list[Exemplar]] = {}
     for shape in shapes:
-        if shape.source == "auto":
+        if shape.source == "auto" and not shape.is_deleted:
             continue
         left, top, right, bottom = common_box(shape.box, (0.0, 0.0, width, height))
         if area((left, top, right, bottom)) > 0:
             box = (left / width, top / height, right / width, bottom / height)
-            found.setdefault(shape.label_id, []).append(Exemplar(box))
+            found.setdefault(shape.label_id, []).append(Exemplar(box, is_positive=not shape.is_deleted))
     return found
 
 
 def repeats_exemplar(boxes: NDArray[np.float32], exemplars: Sequence[Exemplar]) -> NDArray[np.bool_]:
-    """Whether boxes are those of exemplars, so that their objects are annotated already.
+    """Whether boxes are those of exemplars, so that their objects are annotated already, or unwanted.
 
     Args:
         boxes: `[N, 4]`, as fractions of width and height.

@@ -34,7 +34,7 @@ class Question:
         image: The place of the image in the batch.
         prompt: The place of the prompt.
         threshold: Minimum score.
-        exemplars: Objects on the image that show what to look for.
+        exemplars: Objects on the image that show what to look for, or what not.
         wants_masks: Whether masks are wanted, in addition to boxes.
     """
 
@@ -162,10 +162,10 @@ class Sam3Prompting:
         corners = torch.tensor([[each.box for each in question.exemplars] for question in questions])
         centers, sizes = (corners[..., :2] + corners[..., 2:]) / 2, corners[..., 2:] - corners[..., :2]
         boxes = torch.cat([centers, sizes], dim=-1).to(self._device, dtype)
-        return {
-            "input_boxes": boxes,
-            "input_boxes_labels": torch.ones(boxes.shape[:2], dtype=torch.long, device=self._device),
-        }
+        labels = torch.tensor(
+            [[int(each.is_positive) for each in question.exemplars] for question in questions]
+        )
+        return {"input_boxes": boxes, "input_boxes_labels": labels.to(self._device)}
 
     def _found(self, outputs: Any, questions: Sequence[Question]) -> list[Found]:
         scores = outputs.pred_logits.float().sigmoid() * outputs.presence_logits.float().sigmoid()

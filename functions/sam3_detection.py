@@ -235,9 +235,9 @@ def create(
     any type become masks, or polygons where the run asks for them. Masks of an image may overlap.
 
     With `exemplars="manual"`, shapes that people have drawn or corrected on a frame show the model what to
-    look for on this frame, in addition to the words: draw one object, and the run finds the others. What was
-    drawn is not found again. The model takes exemplars of the same image only; frames without any are
-    searched by the words alone.
+    look for on this frame, in addition to the words: draw one object, and the run finds the others. Shapes
+    that a run wrote and people have deleted show what not to look for. Neither is found again. The model
+    takes exemplars of the same image only; frames without any are searched by the words alone.
 
     Example:
         `create(task_labels=labels, prompts={"sign": "traffic sign, road sign"}, exemplars="manual")`

@@ -1,5 +1,6 @@
 """`reads_existing_shapes`: a function sees the shapes that are on its frames already."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -197,3 +198,17 @@ def test_dry_run_shows_them_too_and_other_functions_see_none(client, make_task):
     function.reads_existing_shapes = False
     annotate_task(client, task_id, function, use_cache=False)
     assert function.seen["0000.png"] == ()
+
+
+def test_shapes_that_people_have_deleted_are_seen_as_deleted(client, make_task, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path))
+    task_id = make_task(2)
+    function = Watching()
+    annotate_task(client, task_id, function)
+    [job] = client.jobs(task_id)
+    first, _ = sorted(client.job_annotations(job.id).shapes, key=lambda shape: shape["frame"])
+    client.delete_job_annotations(job.id, json.dumps({"shapes": [first], "tags": [], "tracks": []}).encode())
+    annotate_task(client, task_id, function)
+    [deleted], [left] = function.seen["0000.png"], function.seen["0001.png"]
+    assert (deleted.is_deleted, deleted.label_id, deleted.box) == (True, 7, (40, 10, 60, 30))
+    assert (left.is_deleted, left.source) == (False, "auto")

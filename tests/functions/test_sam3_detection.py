@@ -72,9 +72,15 @@ def everything(found):
     return [value for shape in found for value in (shape.label_id, shape.score, *shape.points)]
 
 
-def existing(label_id, box, source="manual"):
+def existing(label_id, box, source="manual", *, is_deleted=False):
     return ExistingShape(
-        label_id=label_id, type="rectangle", points=tuple(box), rotation=0.0, box=tuple(box), source=source
+        label_id=label_id,
+        type="rectangle",
+        points=tuple(box),
+        rotation=0.0,
+        box=tuple(box),
+        source=source,
+        is_deleted=is_deleted,
     )
 
 
@@ -169,6 +175,7 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
         existing(0, BOX),
         existing(0, (150.0, 100.0, 300.0, 400.0)),  # the part of it in the image
         existing(0, (10.0, 10.0, 60.0, 60.0), source="auto"),
+        existing(0, (70.0, 10.0, 90.0, 60.0), source="auto", is_deleted=True),
         existing(0, (300.0, 10.0, 400.0, 60.0)),  # outside
         existing(0, (50.0, 50.0, 50.0, 50.0)),  # a point
     ]
@@ -178,8 +185,8 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
         folder,
         small_photos[0],
         ["cat"],
-        input_boxes=[[list(BOX), [150.0, 100.0, WIDTH, HEIGHT]]],
-        input_boxes_labels=[[1, 1]],
+        input_boxes=[[list(BOX), [150.0, 100.0, WIDTH, HEIGHT], [70.0, 10.0, 90.0, 60.0]]],
+        input_boxes_labels=[[1, 1, 0]],
     )
     np.testing.assert_allclose([each.score for each in of_label(found, 0)], expected["scores"], atol=1e-5)
     without = function.detect(DetectionContext("a"), small_photos[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
@@ -21,10 +21,17 @@ class ShapesForFunction:
     Args:
         annotations: The annotations of the jobs of the plan.
         mapping: The label mapping; shapes of labels that the function does not have are left out.
+        deleted: Returns the shapes that were deleted on a frame.
     """
 
-    def __init__(self, annotations: AnnotationsByFrame, mapping: LabelMapping) -> None:
+    def __init__(
+        self,
+        annotations: AnnotationsByFrame,
+        mapping: LabelMapping,
+        deleted: Callable[[int], Iterable[Mapping[str, Any]]],
+    ) -> None:
         self._annotations = annotations
+        self._deleted = deleted
         self._label_ids: dict[int, int] = {}
         for label_id, target in mapping.targets.items():
             if target is not None:
@@ -37,6 +44,10 @@ class ShapesForFunction:
         for _, number, annotation in self._annotations.take(batch, "function"):
             if (shape := self._shape(annotation)) is not None:
                 found[number][shape] = None  # jobs that overlap have copies of it
+        for number, of_frame in found.items():
+            for annotation in self._deleted(number):
+                if (shape := self._shape(annotation, is_deleted=True)) is not None:
+                    of_frame[shape] = None
         self._shapes |= {number: tuple(shapes) for number, shapes in found.items()}
 
     def on_frame(self, frame: Frame) -> tuple[ExistingShape, ...]:
@@ -48,7 +59,7 @@ class ShapesForFunction:
         for frame in batch.frames:
             self._shapes.pop(frame.number, None)
 
-    def _shape(self, annotation: Mapping[str, Any]) -> ExistingShape | None:
+    def _shape(self, annotation: Mapping[str, Any], *, is_deleted: bool = False) -> ExistingShape | None:
         label_id = self._label_ids.get(annotation["label_id"])
         is_empty = not annotation.get("points") and not annotation.get("elements")
         if "type" not in annotation or label_id is None or is_empty:
@@ -60,4 +71,5 @@ class ShapesForFunction:
             rotation=annotation.get("rotation") or 0.0,
             box=bounding_box(annotation),
             source=annotation.get("source") or "manual",
+            is_deleted=is_deleted,
         )

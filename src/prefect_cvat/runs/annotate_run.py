@@ -14,6 +14,7 @@ from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.annotations.shapes_for_function import ShapesForFunction
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.interface import DetectionFunction
+from prefect_cvat.corrections.deleted_shapes import DeletedShapes
 from prefect_cvat.exceptions import BadFunctionError, RunStoppedError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
@@ -254,7 +255,8 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
                 " 'replace_auto'"
             )
         assert self._annotations is not None
-        self._shapes = ShapesForFunction(self._annotations, mapping)
+        deleted = DeletedShapes(self.client, self.plan)
+        self._shapes = ShapesForFunction(self._annotations, mapping, deleted.on_frame)
         self.detector.show_existing_shapes(self._shapes.on_frame)
 
     def _why_not_cached(self) -> str:
