@@ -19,8 +19,8 @@ __all__ = ["DeletedShapes"]
 class DeletedShapes:
     """The deleted shapes on the frames of a plan, on disk. Not thread-safe.
 
-    They are known from the records of runs on this machine. Deleted tracks are left out: it is not known which
-    of their shapes were wrong.
+    They are known from the records of runs on this machine. Deleted tracks are left out: it is not known
+    which of their shapes were wrong.
 
     Args:
         client: The server.
