@@ -15,7 +15,7 @@ EXTRAS = {
     "sam2_tracking": "transformers",
     "sam3_detection": "transformers",
     "sam3_tracking": "transformers",
-    "sam3_video_detection": "transformers",
+    "sam3_word_tracking": "transformers",
     "tiled": None,
     "torchvision_classification": "pytorch",
     "torchvision_detection": "pytorch",

@@ -104,7 +104,7 @@ class Sam3Prompting:
         with self._autocast():
             if self._encoded is None:
                 self._encoded = self._encode_words(model)
-            images = torch.stack(list(pixels)).to(self._device, model.dtype, non_blocking=True)
+            images = torch.stack([each.to(self._device, model.dtype, non_blocking=True) for each in pixels])
             features = model.get_vision_features(pixel_values=images)
             # Questions with as many exemplars go together: padding would change what is found.
             order = sorted(range(len(questions)), key=lambda number: len(questions[number].exemplars))

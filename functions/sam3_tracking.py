@@ -1,6 +1,6 @@
 """SAM 3 of Hugging Face's transformers: follows rectangles, polygons and masks that somebody has drawn.
 
-`sam3_video_detection` finds the objects itself. Transformers is an extra:
+`sam3_word_tracking` finds the objects itself. Transformers is an extra:
 `pip install "prefect-cvat[transformers]"`.
 """
 

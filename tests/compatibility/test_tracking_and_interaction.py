@@ -12,6 +12,7 @@ import skimage.data
 PROTOCOLS = {
     ("optical_flow_tracking", "OpticalFlowFunction"): sdk.TrackingFunction,
     ("sam2_tracking", "Sam2TrackingFunction"): sdk.TrackingFunction,
+    ("sam3_tracking", "Sam3TrackingFunction"): sdk.TrackingFunction,
     ("grabcut_interaction", "GrabCutFunction"): sdk.InteractionFunction,
     ("sam2_interaction", "Sam2InteractionFunction"): sdk.InteractionFunction,
 }

@@ -5,10 +5,10 @@ import importlib
 import pytest
 
 FLOWS = {
-    "annotate_task": ("nanodet_detection", "optical_flow_tracking"),
+    "annotate_task": ("nanodet_detection", "sam3_word_tracking"),
     "annotate_project": ("torchvision_classification", "grabcut_interaction"),
     "annotate_shards": ("tiled", "sam2_tracking"),
-    "track_task": ("optical_flow_tracking", "grabcut_interaction"),
+    "track_task": ("sam3_word_tracking", "grabcut_interaction"),
     "refine_task": ("grabcut_interaction", "nanodet_detection"),
     "evaluate_task": ("nanodet_detection", "sam2_tracking"),
     "export_task": ("nanodet_detection", "grabcut_interaction"),

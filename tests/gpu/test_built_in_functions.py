@@ -4,6 +4,7 @@ import copy
 import importlib
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -20,7 +21,9 @@ from prefect_cvat.auto_annotation.functions import (
     torchvision_instance_segmentation,
     torchvision_keypoint_detection,
 )
+from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
+from sam3_models import write_tiny_sam3
 
 LABELS = {number: str(number) for number in range(1, 5)}
 
@@ -53,6 +56,16 @@ def ultralytics_function(**options):
         for layers in yolo.model.model[-1].cv3:  # with the biases of new weights nothing is found
             layers[-1].bias.zero_()
     return ultralytics_detection.create(yolo, **options)
+
+
+def sam3_function(**options):
+    pytest.importorskip("transformers")
+    from prefect_cvat.auto_annotation.functions import sam3_detection
+
+    labels = [TaskLabel("cat", "rectangle"), TaskLabel("tree", "any")]
+    with tempfile.TemporaryDirectory() as folder:
+        write_tiny_sam3(folder)
+        return sam3_detection.create(task_labels=labels, model=folder, **options)
 
 
 FUNCTIONS = {
@@ -88,6 +101,7 @@ FUNCTIONS = {
     "omdet_turbo": lambda **options: transformers_function(
         "open_vocabulary_detection", "omdet_turbo", **options
     ),
+    "sam3_detection": sam3_function,
     "ultralytics_detection": ultralytics_function,
 }
 """Makes each function; its weights are random but for NanoDet's."""

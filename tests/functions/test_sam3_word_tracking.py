@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 import torch
 
-from prefect_cvat.auto_annotation.functions import sam3_video_detection
+from prefect_cvat.auto_annotation.functions import sam3_word_tracking
 from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
@@ -44,7 +44,7 @@ def photo():
 
 def make(folder, labels=LABELS, **options):
     settings = {"model": str(folder), "device": "cpu", "score_threshold": THRESHOLD}
-    return sam3_video_detection.create(task_labels=labels, **(settings | options))
+    return sam3_word_tracking.create(task_labels=labels, **(settings | options))
 
 
 def watch(function, images, context=None):
@@ -205,7 +205,7 @@ def test_invalid_arguments_are_refused(folder, options, message):
 def test_missing_weights_error_says_how_to_download_them(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(FunctionLoadError, match="hf download facebook/sam3"):
-        sam3_video_detection.create(task_labels=LABELS, device="cpu")
+        sam3_word_tracking.create(task_labels=LABELS, device="cpu")
 
 
 def test_masks_of_a_prompt_do_not_overlap(folder, photo):

@@ -31,7 +31,7 @@ from prefect_cvat.auto_annotation.functions._sam3_session import FollowedObject,
 from prefect_cvat.auto_annotation.functions._shapes import mask_points
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 
-__all__ = ["Sam3VideoDetectionFunction", "create"]
+__all__ = ["Sam3WordTrackingFunction", "create"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Output:
     size: tuple[int, int]
 
 
-class Sam3VideoDetectionFunction:
+class Sam3WordTrackingFunction:
     """Finds and follows objects with SAM 3; see `create`.
 
     Args:
@@ -185,7 +185,7 @@ def create(
     lost_after: int = 30,
     device: str = "auto",
     **from_pretrained: Any,
-) -> Sam3VideoDetectionFunction:
+) -> Sam3WordTrackingFunction:
     """Make a function that finds in a video what the labels of the task are called, and follows it.
 
     `track` makes a track of each object. The type of a label decides what its objects become: masks, polygons
@@ -220,7 +220,7 @@ def create(
     loaded = load_pretrained("Sam3VideoModel", model, from_pretrained)
     processor = load_pretrained("Sam3VideoProcessor", model, from_pretrained)
     with suggesting_the_cpu(chosen, "SAM 3 for video"):
-        return Sam3VideoDetectionFunction(
+        return Sam3WordTrackingFunction(
             loaded,
             processor,
             labels,
