@@ -1,28 +1,60 @@
-"""What the functions with SAM 3 share: words for its text encoder, and the size of its masks."""
+"""What the functions with SAM 3 share: images and words for the model, and the size of its masks."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from torch import Tensor
 
 from prefect_cvat import models
 from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.auto_annotation.functions._extras import import_extra
 from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument
 
-__all__ = ["MODEL", "Prompt", "enlarged", "list_prompts", "spec_labels"]
+__all__ = [
+    "MODEL",
+    "Input",
+    "Prompt",
+    "described",
+    "enlarged",
+    "list_prompts",
+    "prepare_image",
+    "spec_labels",
+]
 
 MODEL = "facebook/sam3"
 """The weights of SAM 3 on the Hugging Face Hub: one set for images and videos."""
 
 _MAX_TOKENS = 32
 """The processor of SAM 3 pads prompts to this length (transformers 5.24)."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A preprocessed image.
+
+    Attributes:
+        pixels: `[3, H, W]`, of the size that the model takes.
+        size: Width and height of the image in pixels.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the pixels."""
+        return self.pixels.nbytes
 
 
 @dataclass(frozen=True)
@@ -36,6 +68,12 @@ class Prompt:
 
     label_id: int
     words: str
+
+
+def prepare_image(processor: Any, image: PIL.Image.Image) -> Input:
+    """Resize an image of any mode."""
+    pixels = processor.image_processor(to_rgb(image), return_tensors="pt")["pixel_values"][0]
+    return Input(pixels, image.size)
 
 
 def list_prompts(labels: Sequence[LabelPrompts], tokenizer: Any) -> list[Prompt]:
@@ -60,6 +98,18 @@ def spec_labels(labels: Sequence[LabelPrompts]) -> list[models.PatchedLabelReque
         label_spec(each.label.name, number, type="mask" if each.label.type == "any" else each.label.type)
         for number, each in enumerate(labels)
     ]
+
+
+def described(model: Any, processor: Any, labels: Sequence[LabelPrompts]) -> tuple[object, ...]:
+    """What results depend on, besides weights and thresholds, for the version of a function."""
+    # The settings are not all those of the modules' constructors.
+    settings = model.config.to_json_string(use_diff=False)
+    return (
+        import_extra("transformers").__version__,
+        [(each.label.name, each.label.type, each.words) for each in labels],
+        hashlib.sha256(settings.encode()).hexdigest(),
+        repr(processor),
+    )
 
 
 def enlarged(

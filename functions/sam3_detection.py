@@ -5,7 +5,6 @@ Transformers is an extra: `pip install "prefect-cvat[transformers]"`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from torch import Tensor
 
 from prefect_cvat.auto_annotation import (
     DetectionAnnotation,
@@ -23,13 +21,19 @@ from prefect_cvat.auto_annotation import (
     rectangle,
 )
 from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
-from prefect_cvat.auto_annotation.functions._extras import import_extra
 from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
-from prefect_cvat.auto_annotation.functions._rgb import to_rgb
-from prefect_cvat.auto_annotation.functions._sam3 import MODEL, enlarged, list_prompts, spec_labels
+from prefect_cvat.auto_annotation.functions._sam3 import (
+    MODEL,
+    Input,
+    described,
+    enlarged,
+    list_prompts,
+    prepare_image,
+    spec_labels,
+)
 from prefect_cvat.auto_annotation.functions._sam3_exemplars import (
     Exemplars,
     exemplars_of,
@@ -44,24 +48,6 @@ from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 
 __all__ = ["Sam3DetectionFunction", "create"]
-
-
-@dataclass(frozen=True)
-class _Input:
-    """A preprocessed image.
-
-    Attributes:
-        pixels: `[3, H, W]`, of the size that the model takes.
-        size: Width and height of the image in pixels.
-    """
-
-    pixels: Tensor
-    size: tuple[int, int]
-
-    @property
-    def nbytes(self) -> int:
-        """The memory of the pixels."""
-        return self.pixels.nbytes
 
 
 @dataclass(frozen=True)
@@ -106,6 +92,9 @@ class Sam3DetectionFunction(ModelFunction):
         if exemplars not in (None, "manual"):
             raise ValueError(f"exemplars must be 'manual' or None, not {exemplars!r}")
         super().__init__(model, **settings)
+        if exemplars and self._half_precision and self._device.type == "cpu":
+            # torchvision 0.26: "Unexpected floating ScalarType in at::autocast::prioritize" of roi_align
+            raise ValueError("exemplars cannot be used with half_precision on a CPU; leave out one of them")
         self.tolerance = tolerance
         self.exemplars = exemplars
         self._processor = processor
@@ -126,25 +115,19 @@ class Sam3DetectionFunction(ModelFunction):
         return self.exemplars is not None
 
     def _settings(self) -> Sequence[object]:
-        model: Any = self._loaded_model()
         return (
             *super()._settings(),
-            import_extra("transformers").__version__,
-            [(each.label.name, each.label.type, each.words) for each in self._labels],
+            *described(self._loaded_model(), self._processor, self._labels),
             self.exemplars,
             self.tolerance,
-            # The settings are not all those of the modules' constructors.
-            hashlib.sha256(model.config.to_json_string(use_diff=False).encode()).hexdigest(),
-            repr(self._processor),
         )
 
-    def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> _Input:  # noqa: ARG002
+    def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> Input:  # noqa: ARG002
         """Resize an image of any mode; may be called in several threads at a time."""
-        pixels = self._processor.image_processor(to_rgb(image), return_tensors="pt")["pixel_values"][0]
-        return _Input(pixels.pin_memory() if self._device.type == "cuda" else pixels, image.size)
+        return prepare_image(self._processor, image)
 
     def infer_batch(
-        self, contexts: Sequence[DetectionFunctionContext], inputs: Sequence[_Input]
+        self, contexts: Sequence[DetectionFunctionContext], inputs: Sequence[Input]
     ) -> list[_Output]:
         """Look for all labels on images.
 
@@ -166,7 +149,7 @@ class Sam3DetectionFunction(ModelFunction):
             self.postprocess(context, output) for (context, _), output in zip(items, outputs, strict=True)
         ]
 
-    def _infer_together(self, items: Sequence[tuple[DetectionFunctionContext, _Input]]) -> list[_Output]:
+    def _infer_together(self, items: Sequence[tuple[DetectionFunctionContext, Input]]) -> list[_Output]:
         outputs = [
             _Output(each.size, exemplars_of(context, each.size) if self.reads_existing_shapes else {}, [])
             for context, each in items

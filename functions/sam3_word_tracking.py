@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import torch
-from torch import Tensor
 
 from prefect_cvat.auto_annotation import (
     DetectionAnnotation,
@@ -24,27 +22,22 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
 from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
+from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
-from prefect_cvat.auto_annotation.functions._rgb import to_rgb
-from prefect_cvat.auto_annotation.functions._sam3 import MODEL, enlarged, list_prompts, spec_labels
+from prefect_cvat.auto_annotation.functions._sam3 import (
+    MODEL,
+    Input,
+    described,
+    enlarged,
+    list_prompts,
+    prepare_image,
+    spec_labels,
+)
 from prefect_cvat.auto_annotation.functions._sam3_session import FollowedObject, Sam3Session
 from prefect_cvat.auto_annotation.functions._shapes import mask_points
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 
 __all__ = ["Sam3WordTrackingFunction", "create"]
-
-
-@dataclass(frozen=True)
-class _Input:
-    """A preprocessed image: `[3, H, W]`, of the size that the model takes; and the size of the image."""
-
-    pixels: Tensor
-    size: tuple[int, int]
-
-    @property
-    def nbytes(self) -> int:
-        """The memory of the pixels."""
-        return self.pixels.nbytes
 
 
 @dataclass(frozen=True)
@@ -55,21 +48,17 @@ class _Output:
     size: tuple[int, int]
 
 
-class Sam3WordTrackingFunction:
+class Sam3WordTrackingFunction(ModelFunction):
     """Finds and follows objects with SAM 3; see `create`.
 
     Args:
         model: A `Sam3VideoModel`. It is taken over.
         processor: Its processor.
         labels: The labels and their words.
-        device: Where the model runs.
-        score_threshold: Minimum score of an object when it is found first.
         tolerance: How far polygons may be from the outline of a mask, in pixels.
         lost_after: Number of frames after which an object that is not seen is forgotten.
+        **settings: Those of `ModelFunction`; the score is that of an object when it is found first.
     """
-
-    batch_size = 1
-    """The frames of a video come one after the other."""
 
     def __init__(
         self,
@@ -77,26 +66,22 @@ class Sam3WordTrackingFunction:
         processor: Any,
         labels: Sequence[LabelPrompts],
         *,
-        device: torch.device,
-        score_threshold: float,
         tolerance: float,
         lost_after: int,
+        **settings: Any,
     ) -> None:
-        if not 0 <= score_threshold <= 1:
-            raise ValueError(f"score_threshold must be between 0 and 1, not {score_threshold}")
         if tolerance < 0:
             raise ValueError(f"tolerance must be 0 or more, not {tolerance}")
         if lost_after < 1:
             raise ValueError(f"lost_after must be 1 or more, not {lost_after}")
-        self.score_threshold = score_threshold
+        # the frames of a video come one after the other
+        super().__init__(model, batch_size=1, half_precision=False, **settings)
         self.tolerance = tolerance
         self._lost_after = lost_after
-        self._device = device
         self._processor = processor
         self._labels = tuple(labels)
         self._prompts = list_prompts(labels, processor.tokenizer)
         self._matching_threshold = model.score_threshold_detection
-        self._model = model.to(device).eval()
         self.begin_video()
 
     @cached_property
@@ -104,16 +89,19 @@ class Sam3WordTrackingFunction:
         """The labels that are looked for, as the task has them."""
         return DetectionFunctionSpec(labels=spec_labels(self._labels))
 
-    @property
-    def device(self) -> str:
-        """The device of the model, such as `cuda:0`."""
-        return str(self._device)
+    def _settings(self) -> Sequence[object]:
+        return (
+            *super()._settings(),
+            *described(self._loaded_model(), self._processor, self._labels),
+            self.tolerance,
+            self._lost_after,
+        )
 
     def begin_video(self) -> None:
         """Forget all objects: the next image is the first of a video."""
         words = [prompt.words for prompt in self._prompts]
         self._session = Sam3Session(
-            self._model, self._processor, words, self._device, lost_after=self._lost_after
+            self._loaded_model(), self._processor, words, self._device, lost_after=self._lost_after
         )
 
     @property
@@ -121,30 +109,24 @@ class Sam3WordTrackingFunction:
         """The numbers of objects that have turned out to be none, or another one's."""
         return self._session.dropped
 
-    def detect(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> list[DetectionAnnotation]:
-        """Find and follow the objects on the next image of a video."""
-        [output] = self.infer_batch([context], [self.preprocess_image(context, image)])
-        return self.postprocess(context, output)
-
-    def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> _Input:  # noqa: ARG002
+    def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> Input:  # noqa: ARG002
         """Resize an image of any mode; may be called in several threads at a time."""
-        pixels = self._processor.image_processor(to_rgb(image), return_tensors="pt")["pixel_values"][0]
-        return _Input(pixels, image.size)
+        return prepare_image(self._processor, image)
 
     def infer_batch(
-        self, contexts: Sequence[DetectionFunctionContext], inputs: Sequence[_Input]
+        self, contexts: Sequence[DetectionFunctionContext], inputs: Sequence[Input]
     ) -> list[_Output]:
         """Find and follow the objects on the next images of a video.
 
         Raises:
             BadFunctionError: The objects on an image do not fit into the memory of the device.
         """
+        model: Any = self._loaded_model()
         outputs = []
         for context, each in zip(contexts, inputs, strict=True):
-            threshold = context.conf_threshold
-            self._model.new_det_thresh = self.score_threshold if threshold is None else threshold
+            model.new_det_thresh = self._threshold(context)
             # what is found again need not be found as surely as what is new
-            self._model.score_threshold_detection = min(self._matching_threshold, self._model.new_det_thresh)
+            model.score_threshold_detection = min(self._matching_threshold, model.new_det_thresh)
             with suggesting_the_cpu(self._device, "SAM 3 with the objects of a frame"):
                 outputs.append(_Output(self._session.advance(each.pixels), each.size))
         return outputs
@@ -155,7 +137,13 @@ class Sam3WordTrackingFunction:
 
     def close(self) -> None:
         """Let go of the model; the function cannot be used any more."""
-        del self._model, self._session
+        del self._session
+        super().close()
+
+    def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:
+        contexts = [context for context, _ in items]
+        outputs = self.infer_batch(contexts, [self.preprocess_image(*item) for item in items])
+        return [self.postprocess(*each) for each in zip(contexts, outputs, strict=True)]
 
     def _shapes(self, context: DetectionFunctionContext, output: _Output) -> Iterator[DetectionAnnotation]:
         taken: dict[int, Any] = {}  # the pixels of the objects before, by prompt
@@ -224,7 +212,7 @@ def create(
             loaded,
             processor,
             labels,
-            device=chosen,
+            device=str(chosen),
             score_threshold=score_threshold,
             tolerance=tolerance,
             lost_after=lost_after,

@@ -274,6 +274,10 @@ def test_error_of_a_device_that_is_too_small_suggests_the_cpu():
         ({"prompts": {"cat": "very " * 10 + "long words"}}, "label 'cat' has .* tokens, and SAM 3 reads 32"),
         ({"prompts": {"dog": "dog"}}, "not labels of the task"),
         ({"exemplars": "auto"}, "exemplars must be 'manual' or None, not 'auto'"),
+        (
+            {"exemplars": "manual", "half_precision": True},
+            "exemplars cannot be used with half_precision on a CPU",
+        ),
         ({"tolerance": -1}, "tolerance must be 0 or more"),
         ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
     ],
