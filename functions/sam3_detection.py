@@ -93,7 +93,7 @@ class Sam3DetectionFunction(ModelFunction):
             raise ValueError(f"exemplars must be 'manual' or None, not {exemplars!r}")
         super().__init__(model, **settings)
         if exemplars and self._half_precision and self._device.type == "cpu":
-            # torchvision 0.26: "Unexpected floating ScalarType in at::autocast::prioritize" of roi_align
+            # torchvision 0.29: "Unexpected floating ScalarType in at::autocast::prioritize" of roi_align
             raise ValueError("exemplars cannot be used with half_precision on a CPU; leave out one of them")
         self.tolerance = tolerance
         self.exemplars = exemplars
