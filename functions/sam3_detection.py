@@ -6,6 +6,7 @@ Transformers is an extra: `pip install "prefect-cvat[transformers]"`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -165,12 +166,10 @@ class Sam3DetectionFunction(ModelFunction):
             for image, (context, _) in enumerate(items)
             for number, prompt in enumerate(self._prompts)
         ]
-        pixels = [each.pixels for _, each in items]
-        if len(items) > 1:  # a smaller batch may fit
-            answers = self._prompting.ask(self._loaded_model(), pixels, questions)
-        else:
-            with suggesting_the_cpu(self._device, "SAM 3 with one image"):
-                answers = self._prompting.ask(self._loaded_model(), pixels, questions)
+        # of several images, fewer may fit
+        explaining = suggesting_the_cpu(self._device, "SAM 3 with one image")
+        with explaining if len(items) == 1 else nullcontext():
+            answers = self._prompting.ask(self._loaded_model(), [each.pixels for _, each in items], questions)
         for question, found in zip(questions, answers, strict=True):
             outputs[question.image].found.append(found)
         return outputs
