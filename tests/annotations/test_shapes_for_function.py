@@ -165,7 +165,7 @@ def test_each_job_is_read_once_and_copies_in_overlapping_jobs_are_one_shape(clie
     monkeypatch.setattr(type(client), "iter_job_annotations", iter_job_annotations)
     annotate_task(client, task_id, SimpleNamespace(spec=SPEC, detect=lambda *_: []), frames_per_batch=1)
     without = len(reads)
-    for options in ({}, {"skip_existing_iou": 0.5}):
+    for options in ({}, {"skip_existing_iou": 0.5, "skip_existing_source": "all"}):
         reads.clear()
         function = Watching()
         report = annotate_task(client, task_id, function, frames_per_batch=1, **options)

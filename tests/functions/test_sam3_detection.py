@@ -9,7 +9,6 @@ import torch
 from prefect_cvat.auto_annotation import ExistingShape
 from prefect_cvat.auto_annotation.functions import sam3_detection
 from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
-from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
@@ -119,11 +118,11 @@ def test_type_of_the_label_decides_the_type_of_shapes(folder, small_photos):
 def test_batch_finds_the_same_as_single_images(folder, small_photos, half_precision):
     function = make(folder, batch_size=3, half_precision=half_precision)
     function._prompting._batches._size = 4  # of nine questions
-    contexts = [DetectionContext("a"), DetectionContext("b", conf_threshold=0.15), DetectionContext("c")]
+    contexts = [DetectionContext("a"), DetectionContext("b", conf_threshold=0.35), DetectionContext("c")]
     together = function.detect_batch(contexts, small_photos)
     alone = [function.detect(*each) for each in zip(contexts, small_photos, strict=True)]
     assert all(alone)
-    assert min(shape.score for shape in alone[1]) >= 0.15 > min(shape.score for shape in alone[0])
+    assert min(shape.score for shape in alone[1]) >= 0.35 > min(shape.score for shape in alone[0])
     if not half_precision:
         for found, expected in zip(together, alone, strict=True):
             assert [len(found), everything(found)[:9]] == [
@@ -165,7 +164,8 @@ def test_several_wordings_of_a_label_find_an_object_once(folder, small_photos):
     assert scores == sorted(scores, reverse=True)
 
 
-BOX = (20.0, 30.0, 120.0, 100.0)
+BOX = (20.0, 30.0, 40.0, 45.0)
+"""Much smaller than all that is found, so that nothing is taken for the exemplar."""
 
 
 def test_exemplars_are_boxes_for_the_model(folder, small_photos):
@@ -173,9 +173,9 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
     assert function.reads_existing_shapes
     shapes = [
         existing(0, BOX),
-        existing(0, (150.0, 100.0, 300.0, 400.0)),  # the part of it in the image
+        existing(0, (190.0, 140.0, 300.0, 400.0)),  # the part of it in the image
         existing(0, (10.0, 10.0, 60.0, 60.0), source="auto"),
-        existing(0, (70.0, 10.0, 90.0, 60.0), source="auto", is_deleted=True),
+        existing(0, (70.0, 10.0, 90.0, 30.0), source="auto", is_deleted=True),
         existing(0, (300.0, 10.0, 400.0, 60.0)),  # outside
         existing(0, (50.0, 50.0, 50.0, 50.0)),  # a point
     ]
@@ -185,7 +185,7 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
         folder,
         small_photos[0],
         ["cat"],
-        input_boxes=[[list(BOX), [150.0, 100.0, WIDTH, HEIGHT], [70.0, 10.0, 90.0, 60.0]]],
+        input_boxes=[[list(BOX), [190.0, 140.0, WIDTH, HEIGHT], [70.0, 10.0, 90.0, 30.0]]],
         input_boxes_labels=[[1, 1, 0]],
     )
     np.testing.assert_allclose([each.score for each in of_label(found, 0)], expected["scores"], atol=1e-5)
@@ -311,4 +311,4 @@ def test_gated_weights_error_names_the_licence(monkeypatch):
 def test_missing_transformers_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(FunctionLoadError, match=r'pip install "prefect-cvat\[transformers\]"'):
-        load_function("sam3_detection", {"task_labels": LABELS})
+        sam3_detection.create(task_labels=LABELS)
