@@ -39,7 +39,7 @@ def test_drawn_objects_are_exemplars(credentials, client, make_task, parameters)
         credentials,
         function="sam3_detection",
         function_parameters={**parameters, "exemplars": "str:manual"},
-        labels=LabelOptions(prompts={"person": None}, conf_threshold=0.3),
+        labels=LabelOptions(prompts={"person": None}, conf_threshold=0.2),
     )
     assert report.labels.keys() == {"car"}
     assert "they depend on the shapes" in report.not_kept
@@ -53,7 +53,7 @@ def test_words_become_tracks(credentials, client, video_task, parameters):
         credentials,
         function="sam3_word_tracking",
         function_parameters=parameters,
-        labels=LabelOptions(conf_threshold=0.3),
+        labels=LabelOptions(conf_threshold=0.2),
     )
     assert (report.frames, report.tracks.keys()) == (8, {"car"})
     assert client.task_annotations(task_id).tracks
