@@ -134,7 +134,7 @@ def enlarged(
     left, before, after, column_weights = _samples(columns, values.shape[1], size[0])
     by_row = values[above] * (1 - row_weights)[:, None] + values[below] * row_weights[:, None]
     part = by_row[:, before] * (1 - column_weights) + by_row[:, after] * column_weights
-    return part, (left, top)
+    return part.astype(np.float32, copy=False), (left, top)
 
 
 def _samples(

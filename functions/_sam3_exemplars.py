@@ -71,5 +71,5 @@ def repeats_exemplar(boxes: NDArray[np.float32], exemplars: Sequence[Exemplar]) 
     if not exemplars:
         return np.zeros(len(boxes), dtype=np.bool_)
     others = np.array([exemplar.box for exemplar in exemplars], dtype=np.float64)
-    repeats: NDArray[np.bool_] = (box_iou(boxes.astype(np.float64), others) >= _SAME_OBJECT).any(axis=1)
-    return repeats
+    ious = box_iou(boxes.astype(np.float64), others)
+    return np.asarray(ious.max(axis=1) >= _SAME_OBJECT)

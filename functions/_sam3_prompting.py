@@ -204,11 +204,9 @@ def different_objects(found: Sequence[Found], exemplars: Sequence[Exemplar]) -> 
     objects.sort(key=lambda each: -found[each[0]].scores[each[1]])
     kept: list[tuple[int, int]] = []
     for wording, index in objects:
+        box = found[wording].boxes[index].astype(np.float64)
         others = [found[other].boxes[place] for other, place in kept if other != wording]
-        if (
-            others
-            and box_iou(found[wording].boxes[index : index + 1], np.array(others)).max() >= _SAME_OBJECT
-        ):
+        if others and box_iou(box[None], np.array(others, dtype=np.float64)).max() >= _SAME_OBJECT:
             continue
         kept.append((wording, index))
         yield found[wording], index

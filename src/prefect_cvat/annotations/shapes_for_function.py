@@ -45,8 +45,8 @@ class ShapesForFunction:
             if (shape := self._shape(annotation)) is not None:
                 found[number][shape] = None  # jobs that overlap have copies of it
         for number, of_frame in found.items():
-            for annotation in self._deleted(number):
-                if (shape := self._shape(annotation, is_deleted=True)) is not None:
+            for deleted in self._deleted(number):
+                if (shape := self._shape(deleted, is_deleted=True)) is not None:
                     of_frame[shape] = None
         self._shapes |= {number: tuple(shapes) for number, shapes in found.items()}
 
