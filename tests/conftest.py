@@ -11,6 +11,7 @@ os.environ.update(
     PREFECT_LOGGING_LEVEL="ERROR",
     PREFECT_CVAT_CACHE_DIR=tempfile.mkdtemp(prefix="prefect-cvat-cache-"),
     PREFECT_CVAT_RUNS_DIR=tempfile.mkdtemp(prefix="prefect-cvat-runs-"),
+    PREFECT_CVAT_LEARNED_DIR=tempfile.mkdtemp(prefix="prefect-cvat-learned-"),
     PREFECT_CVAT_PROFILES_FILE=os.devnull,
     # faults of the sandbox end sooner than those of a real server
     PREFECT_CVAT_LATE_COMMIT_SECONDS="1",

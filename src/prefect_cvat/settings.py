@@ -43,9 +43,9 @@ class Settings(BaseSettings):
     runs_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("prefect-cvat")) / "runs",
         description=(
-            "Folder of the records of runs, which `prefect-cvat undo` reads. On storage that"
-            " several machines share, each of them can undo the runs of the others. With `annotate shards`"
-            " each machine records its shards, and that of the flow run the issues."
+            "Folder of the records of runs, with what they wrote, which `prefect-cvat undo` and `saved` read."
+            " On storage that several machines share, each of them can undo the runs of the others. With"
+            " `annotate shards` each machine records its shards, and that of the flow run the issues."
         ),
     )
     exports_dir: Path = Field(
@@ -54,6 +54,13 @@ class Settings(BaseSettings):
             "Folder of the datasets that the flow `export task` writes, each in a folder of its own. On"
             " storage that several machines share, a training job finds them whatever worker has written"
             " them."
+        ),
+    )
+    learned_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("prefect-cvat")) / "learned",
+        description=(
+            "Folder of what `prefect-cvat learn` has learned from corrections, a file for each project. On"
+            " storage that several machines share, each of them annotates with what another has learned."
         ),
     )
     profiles_file: Path = Field(
@@ -149,7 +156,7 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address at which metrics are served; `0.0.0.0` for all."
     )
 
-    @field_validator("cache_dir", "runs_dir", "profiles_file")
+    @field_validator("cache_dir", "runs_dir", "learned_dir", "profiles_file")
     @classmethod
     def _resolve(cls, path: Path) -> Path:
         return _STARTED_IN / path

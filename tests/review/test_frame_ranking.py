@@ -24,11 +24,11 @@ from prefect_cvat.exceptions import BadFunctionError, StorageError
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job
 from prefect_cvat.rendering.run_report_markdown import render_markdown
-from prefect_cvat.review.frame_ranking import (
+from prefect_cvat.review.frame_ranking import rank_frames
+from prefect_cvat.review.frame_summary import (
     MAX_BYTES_IN_MEMORY,
     FrameSummaries,
     FrameSummary,
-    rank_frames,
     summarize_shapes,
 )
 from prefect_cvat.review.track_uncertainty import TrackSummaries, TrackSummary

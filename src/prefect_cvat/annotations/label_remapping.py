@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
@@ -22,7 +23,8 @@ from prefect_cvat.models import (
 )
 from prefect_cvat.planning.label_mapping import LabelMapping, LabelTarget, SublabelTarget
 from prefect_cvat.planning.run_attributes import RunAttributes
-from prefect_cvat.review.frame_ranking import FrameSummary, summarize_shapes
+from prefect_cvat.review.calibration import ShapeProbability
+from prefect_cvat.review.frame_summary import FrameSummary, summarize_shapes
 from prefect_cvat.review.score_histogram import score_bin
 
 __all__ = ["Annotations", "LabelRemapper"]
@@ -99,6 +101,9 @@ class LabelRemapper:
         mapping: The label mapping.
         thresholds: Minimum score of each label, 0 to 1, by the function's label ids.
         summarize: Whether to summarize each frame for the review.
+        review_from: Minimum score of detections that count in the summaries although they are not written, by
+            the function's label ids; None counts none.
+        probability: The learned probability that a shape is right; None if nothing was learned.
         run_attributes: Attributes for score and model; None writes none.
         keep_all_parts: Whether a polygon or polyline that is clipped into several parts becomes several
             shapes. If not, only the largest part is kept: a track has one shape on a frame.
@@ -110,11 +115,15 @@ class LabelRemapper:
         *,
         thresholds: Mapping[int, float] | None = None,
         summarize: bool = False,
+        review_from: Mapping[int, float] | None = None,
+        probability: ShapeProbability | None = None,
         run_attributes: RunAttributes | None = None,
         keep_all_parts: bool = True,
     ) -> None:
         self._mapping = mapping
         self._summarize = summarize
+        self._review_from = review_from or {}
+        self._probability = probability
         self._run_attributes = run_attributes
         self._all_parts = keep_all_parts
         self._thresholds = thresholds or {}
@@ -143,14 +152,18 @@ class LabelRemapper:
             if found.error is not None:
                 result.errors[found.frame] = found.error
             there = None if existing is None else existing[found.frame]
+            unwritten: list[dict[str, Any]] = []
             for tag in found.tags:
                 self._add_tag(tag, frame, result, there)
             for shape in found.shapes:
-                self._add_shape(shape, frame, result, there)
+                if not self._add_shape(shape, frame, result, there) and self._summarize:
+                    unwritten += self._unwritten(shape, frame, there)
             if self._summarize:
                 # a frame whose detections all overlap existing annotations is not empty
                 others = len(result.tags) - tags_before + result.overlapping_existing - overlapping_before
-                summary = summarize_shapes(found.frame, result.shapes[shapes_before:], others)
+                judge = self._probability and self._probability.on_image(frame.width, frame.height)
+                written = result.shapes[shapes_before:]
+                summary = summarize_shapes(found.frame, written, others, unwritten=unwritten, judge=judge)
                 summary.has_failed = found.error is not None
                 result.summaries.append(summary)
             if pack_at is not None:
@@ -177,14 +190,15 @@ class LabelRemapper:
 
     def _add_shape(
         self, shape: LabeledShapeRequest, frame: Frame, result: Annotations, there: ExistingOnFrame | None
-    ) -> None:
+    ) -> bool:
+        """Add a shape; return whether its score is high enough."""
         score = shape.score
         if score is not None and score < self._thresholds.get(shape.label_id, 0.0):
             result.below_threshold += 1
-            return
+            return False
         target = self._target(shape.label_id, result)
         if target is None:
-            return
+            return True
         parts, clipping = clip_shape(shape, frame.width, frame.height)
         elements = None
         if shape.type is ShapeType.SKELETON:
@@ -208,6 +222,22 @@ class LabelRemapper:
             result.shapes.append(body)
         if clipping is not None and (written or not parts):
             result.clippings[clipping] += 1
+        return True
+
+    def _unwritten(
+        self, shape: LabeledShapeRequest, frame: Frame, there: ExistingOnFrame | None
+    ) -> list[dict[str, Any]]:
+        """A shape below the threshold as the review sees it; none if it does not count."""
+        target = self._mapping.targets[shape.label_id]
+        if target is None or (shape.score or 0.0) < self._review_from.get(shape.label_id, math.inf):
+            return []
+        bodies = [
+            _shape_body(shape, points, frame.number, target.id)
+            for points in clip_shape(shape, frame.width, frame.height)[0][:1]
+        ]
+        if bodies and shape.type is ShapeType.SKELETON:
+            bodies[0]["elements"], _ = self._elements(shape, frame, target)
+        return [body for body in bodies if body.get("elements") != [] and not (there and there.include(body))]
 
     def _elements(
         self, skeleton: LabeledShapeRequest, frame: Frame, target: LabelTarget

@@ -118,6 +118,17 @@ class ReviewOptions(OptionModel):
             description="Number of frames to review first that the report lists; 0 for none.",
         ),
     ] = 20
+    review_threshold: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        Field(
+            title="Confidence threshold for the review",
+            description=(
+                "Minimum confidence of detections that are not written, but count in the order of review as"
+                " objects that may be missed; with what was learned by default half the confidence threshold,"
+                " else none count."
+            ),
+        ),
+    ] = None
     open_issues: Annotated[
         int,
         Field(

@@ -46,6 +46,7 @@ class TrackKeywords(FetchKeywords, total=False):
     label_thresholds: Mapping[str, float] | None
     label_map: LabelMap | None
     ignore_case: bool
+    learned: bool
     allow_unmatched_labels: bool
     conv_mask_to_poly: bool
     model_attribute: str | None
@@ -54,6 +55,7 @@ class TrackKeywords(FetchKeywords, total=False):
     use_cache: bool
     refresh_cache: bool
     review_frames: int
+    review_threshold: float | None
     open_issues: int
 
 

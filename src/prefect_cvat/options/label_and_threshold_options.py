@@ -137,6 +137,16 @@ class FunctionLabelOptions(OptionModel):
 class LabelOptions(FunctionLabelOptions):
     """Options for label mapping and confidence thresholds."""
 
+    learned: Annotated[
+        bool,
+        Field(
+            title="Use what was learned",
+            description=(
+                "Use what `prefect-cvat learn` has learned from corrections in the project: thresholds, label"
+                " map (where none is given for a label), and the order of review."
+            ),
+        ),
+    ] = False
     ignore_case: Annotated[bool, Field(description="Ignore case when label names are matched.")] = False
     allow_unmatched_labels: Annotated[
         bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -15,7 +15,7 @@ from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.models import enum_value
 from prefect_cvat.planning.label_mapping import LabelMapping
 
-__all__ = ["ScoreThresholds", "score_thresholds"]
+__all__ = ["ScoreThresholds", "review_thresholds", "score_thresholds"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,18 @@ class ScoreThresholds:
     Attributes:
         requested: The threshold passed to the function, 0 to 1; None for the function's own.
         by_label: The threshold of each label, 0 to 1, by the function's label ids.
+        review: The threshold from which detections count for the review, likewise; empty if they do not.
     """
 
     requested: float | None
     by_label: dict[int, float]
+    review: dict[int, float] = field(default_factory=dict)
+
+    def with_review(self, mapping: LabelMapping, thresholds: Mapping[int, float]) -> ScoreThresholds:
+        """These thresholds with others for the review, which the function gets if they are lower."""
+        mapped = [thresholds[label_id] for label_id, target in mapping.targets.items() if target is not None]
+        requested = min(mapped) if self.requested is None else min(self.requested, *mapped)
+        return ScoreThresholds(requested, self.by_label, dict(thresholds))
 
 
 def score_thresholds(
@@ -93,6 +101,53 @@ def score_thresholds(
     return ScoreThresholds(
         requested, {label_id: own.get(name, default) for label_id, name in mapping.names.items()}
     )
+
+
+def review_thresholds(
+    function: DetectionFunction,
+    mapping: LabelMapping,
+    thresholds: ScoreThresholds,
+    *,
+    conf_threshold: float | None,
+    label_thresholds: Mapping[str, float] | None,
+    review_threshold: float | None,
+) -> ScoreThresholds:
+    """Add the thresholds from which detections count for the review although they are not written.
+
+    Args:
+        function: A detection function.
+        mapping: The label mapping.
+        thresholds: The thresholds from which detections are written.
+        conf_threshold: The threshold of labels without their own; None for the function's own.
+        label_thresholds: Thresholds of labels, by the function's label names.
+        review_threshold: The threshold for the review; None for half of each label's threshold, if that is
+            possible.
+
+    Returns:
+        The thresholds; unchanged if `review_threshold` is None and half of the thresholds cannot be taken.
+
+    Raises:
+        ValueError: A threshold is given, and it is not known from which score on the function returns
+            detections, or the function returns tags, which have no score.
+    """
+    own = _own_threshold(function) if conf_threshold is None else conf_threshold
+    has_tags = any(_is_tag(label) for label in function.spec.labels)
+    if own is None or has_tags:
+        if review_threshold is None:
+            return thresholds
+        name = type(function).__name__
+        why = f"{name} returns tags" if has_tags else f"{name} has no attribute score_threshold"
+        mend = "leave it out" if has_tags else f"set {argument('conf_threshold')} too"
+        raise ValueError(f"{argument('review_threshold')} has no effect, because {why}; {mend}")
+    listed = label_thresholds or {}
+    by_label = {
+        label_id: threshold if mapping.names[label_id] in listed else own
+        for label_id, threshold in thresholds.by_label.items()
+    }
+    known = ScoreThresholds(thresholds.requested, by_label)
+    if review_threshold is None:
+        return known.with_review(mapping, {label_id: each / 2 for label_id, each in by_label.items()})
+    return known.with_review(mapping, dict.fromkeys(by_label, review_threshold))
 
 
 def _is_tag(label: Any) -> bool:

@@ -6,44 +6,40 @@ The expected corrections of a frame are estimated without ground truth, as a sum
 - A shape of a rare label adds `RARE_CORRECTIONS` more. A label is rare if less than 1 % of shapes have it.
 - A track adds its uncertainty once, by its mean score. If it begins or ends inside the image, and not on the
   first or last frame, its object was probably lost or confused with another one: this adds 1.
+- A detection with a score below the confidence threshold, if the run has asked for them
+  (`review_threshold`), adds the probability that it is an object which is now missed.
 - A frame without any detection adds the fraction of frames that have detections.
 - A frame on which the function failed adds the mean number of shapes per frame.
 
-Scores of detectors are rarely calibrated, so the number is useful for ranking, not as a forecast.
+Scores of detectors are rarely calibrated, so the number is useful for ranking, not as a forecast. Where
+corrections have taught how often shapes are right and how many objects are missed (`review/calibration.py`),
+it is a forecast: the uncertainties are probabilities, and missed objects add up to as many as were drawn.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.exceptions import StorageError
 from prefect_cvat.geometry.bounding_box import BoundingBox
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
-from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
+from prefect_cvat.review.frame_summary import LOW_SCORE, FrameSummaries, FrameSummary
 
-__all__ = ["FrameReview", "FrameSummaries", "FrameSummary", "rank_frames", "summarize_shapes"]
+__all__ = ["FrameReview", "rank_frames"]
 
-LOW_SCORE = 0.5
-"""Shapes with a score below this are counted in the reasons."""
+FEW_MISSED = 0.1
+"""Expected missed objects that are added to those of each frame, so that one without any detection below the
+threshold is not taken for complete."""
 
 RARE_FRACTION = 0.01
 """A label is rare if fewer than this fraction of all shapes have it."""
 
 RARE_CORRECTIONS = 0.5
 """Expected corrections of a shape because its label is rare."""
-
-MAX_BYTES_IN_MEMORY = 1 << 17
-"""Maximum bytes of summaries in memory, those of about 500 frames. More are kept on disk."""
 
 
 class FrameReview(BaseModel):
@@ -69,125 +65,6 @@ class FrameReview(BaseModel):
     box: BoundingBox | None = None
 
 
-@dataclass(slots=True)
-class FrameSummary:
-    """What is kept of a frame until all frames are known: a few numbers, no shapes.
-
-    Attributes:
-        frame: Its number.
-        noun: What is counted: `shape`, or `track` for the tracks that are judged by this frame.
-        tags: The number of its tags.
-        has_failed: Whether the function failed on it.
-        expected_corrections: The part of the expected corrections that is known from this frame alone.
-        labels: Ids of labels and how many shapes or tracks have them.
-        low_scores: The number of shapes or tracks with a score below `LOW_SCORE`.
-        min_score: The lowest score.
-        overlaps: The number of shapes or tracks that may be the same object as another one.
-        closest: The one of these with the highest IoU.
-        breaks: `begins` or `ends` and the label id, for each track that begins or ends inside the image.
-        box: The bounding box of the most uncertain shape or track, in pixels.
-    """
-
-    frame: int
-    noun: str = "shape"
-    tags: int = 0
-    has_failed: bool = False
-    expected_corrections: float = 0.0
-    labels: tuple[tuple[int, int], ...] = ()
-    low_scores: int = 0
-    min_score: float = 1.0
-    overlaps: int = 0
-    closest: Uncertainty | None = None
-    breaks: list[tuple[str, int]] = field(default_factory=list)
-    box: BoundingBox | None = None
-    _box_corrections: float = 0.0
-
-    @property
-    def count(self) -> int:
-        """The number of its shapes or tracks."""
-        return sum(count for _, count in self.labels)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was detected on it."""
-        return not (self.labels or self.tags or self.breaks or self.has_failed)
-
-    def add(self, uncertainties: Sequence[Uncertainty]) -> None:
-        """Add shapes or tracks."""
-        counts = Counter(dict(self.labels)) + Counter(each.label_id for each in uncertainties)
-        self.labels = tuple(sorted(counts.items()))
-        for each in uncertainties:
-            self.low_scores += each.score < LOW_SCORE
-            self.min_score = min(self.min_score, each.score)
-            if each.iou:
-                self.overlaps += 1
-                if self.closest is None or each.iou > self.closest.iou:
-                    self.closest = each
-            self._add_corrections(each.value, each.box)
-
-    def add_break(self, how: str, label_id: int, box: BoundingBox) -> None:
-        """Add a track that begins or ends on this frame, inside the image.
-
-        Args:
-            how: `begins` or `ends`.
-            label_id: The label of the track.
-            box: The bounding box of its object, in pixels.
-        """
-        self.breaks.append((how, label_id))
-        self._add_corrections(1.0, box)
-
-    def _add_corrections(self, corrections: float, box: BoundingBox) -> None:
-        self.expected_corrections += corrections
-        if corrections > self._box_corrections:
-            self.box, self._box_corrections = box, corrections
-
-
-class FrameSummaries:
-    """The summaries of all frames of a run, on disk if there are many: they are needed until the run ends.
-
-    They can be iterated several times, but by one iterator at a time.
-    """
-
-    def __init__(self, summaries: Iterable[FrameSummary] = ()) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY)  # noqa: SIM115 (goes with this object)
-        weakref.finalize(self, self._file.close)
-        self.extend(summaries)
-
-    def extend(self, summaries: Iterable[FrameSummary]) -> None:
-        """Add summaries.
-
-        Raises:
-            StorageError: They cannot be written to disk.
-        """
-        try:
-            self._file.seek(0, os.SEEK_END)
-            self._file.writelines(_SUMMARY.dump_json(summary) + b"\n" for summary in summaries)
-        except OSError as error:
-            raise StorageError(
-                f"the summaries of frames for the review cannot be written to disk: {error}"
-            ) from error
-
-    def __iter__(self) -> Iterator[FrameSummary]:
-        self._file.seek(0)
-        return map(_SUMMARY.validate_json, self._file)
-
-
-_SUMMARY: TypeAdapter[FrameSummary] = TypeAdapter(FrameSummary)
-
-
-def summarize_shapes(frame: int, shapes: Sequence[Mapping[str, Any]], tags: int = 0) -> FrameSummary:
-    """Summarize a frame.
-
-    Args:
-        frame: Its number.
-        shapes: All of its shapes, as the server's JSON objects.
-        tags: The number of its tags.
-    """
-    summary = FrameSummary(frame, tags=tags)
-    summary.add(measure_uncertainty(shapes))
-    return summary
-
-
 def rank_frames(
     summaries: FrameSummaries | Sequence[FrameSummary],
     *,
@@ -195,6 +72,7 @@ def rank_frames(
     jobs: Sequence[Job],
     url: str,
     max_frames: int,
+    missed_per_frame: float | None = None,
 ) -> list[FrameReview]:
     """Rank frames by expected corrections, most first; frames with equally many in ascending order.
 
@@ -204,8 +82,10 @@ def rank_frames(
         jobs: The jobs that the run wrote to.
         url: The task's address in CVAT.
         max_frames: The maximum number of frames. Frames without expected corrections are left out.
+        missed_per_frame: The mean number of objects that were missed on a frame, as corrections have shown;
+            None if nothing was learned.
     """
-    run = _Run(summaries, labels)
+    run = _Run(summaries, labels, missed_per_frame)
     first = nsmallest(
         max_frames,
         (
@@ -235,11 +115,16 @@ def rank_frames(
 class _Run:
     """What is known from all frames together: which labels are rare, the mean number of shapes per frame."""
 
-    def __init__(self, summaries: Iterable[FrameSummary], names: Mapping[int, str]) -> None:
+    def __init__(
+        self, summaries: Iterable[FrameSummary], names: Mapping[int, str], missed_per_frame: float | None
+    ) -> None:
         self._names = names
+        self._missed_per_frame = missed_per_frame
         self._frames = self._empty = done = 0
+        unwritten = 0.0
         counts: Counter[int] = Counter()
         for summary in summaries:
+            unwritten += summary.expected_missed
             counts.update(dict(summary.labels))
             self._frames += 1
             self._empty += summary.is_empty
@@ -247,6 +132,7 @@ class _Run:
         self._rare = {label for label, count in counts.items() if count < RARE_FRACTION * counts.total()}
         self._nonempty_fraction = 1 - self._empty / done if done else 0.0
         self._mean_count = counts.total() / done if done else 0.0
+        self._mean_unwritten = unwritten / done if done else 0.0
 
     def expected_corrections(self, summary: FrameSummary) -> float:
         """The expected corrections, rounded as they are shown, so that equal numbers are ordered by frame."""
@@ -254,9 +140,20 @@ class _Run:
         corrections = summary.expected_corrections + RARE_CORRECTIONS * rare_shapes
         if summary.has_failed:
             corrections += max(1.0, self._mean_count)
-        elif summary.is_empty:
-            corrections += self._nonempty_fraction
+        else:
+            corrections += self._missed(summary)
         return round(corrections, 2)
+
+    def _missed(self, summary: FrameSummary) -> float:
+        """The expected number of objects that are missed on a frame.
+
+        What is detected below the threshold says where objects are missed; corrections say how many.
+        """
+        missed = summary.expected_missed
+        if self._missed_per_frame is not None:
+            share = (missed + FEW_MISSED) / (self._mean_unwritten + FEW_MISSED)
+            return self._missed_per_frame * share
+        return max(missed, self._nonempty_fraction) if summary.is_empty else missed
 
     def reasons(self, summary: FrameSummary) -> list[str]:
         """Why corrections are expected."""
@@ -270,6 +167,9 @@ class _Run:
             reasons.append(f"{summary.low_scores} of {shapes} below {LOW_SCORE}")
         elif summary.min_score < 1:
             reasons.append(f"{shapes}, lowest score {summary.min_score:.2f}")
+        if summary.unwritten:
+            below = pluralize(summary.unwritten, "detection")
+            reasons.append(f"{below} not written, best score {summary.best_unwritten:.2f}: may be missed")
         if summary.closest is not None:
             pair = f"{self._name(summary.closest.label_id)}/{self._name(summary.closest.other_label_id)}"
             reasons.append(f"{summary.overlaps} overlapping: {pair} IoU {summary.closest.iou:.2f}")

@@ -12,13 +12,11 @@ from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.bounding_box import BoundingBox
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.review.frame_ranking import FrameSummary
+from prefect_cvat.review.evidence import is_at_edge
+from prefect_cvat.review.frame_summary import FrameSummary
 from prefect_cvat.review.uncertainty import Uncertainty
 
 __all__ = ["TrackCollector", "TrackEnd", "TrackSummaries", "TrackSummary"]
-
-EDGE = 0.02
-"""An object this close to the edge may be leaving the image; a fraction of the image's width or height."""
 
 
 class TrackEnd(NamedTuple):
@@ -55,6 +53,7 @@ class TrackSummary:
         "_first_box",
         "_last_box",
         "_most_overlapping",
+        "_probability_sum",
         "_score_sum",
         "detections",
         "first",
@@ -70,6 +69,7 @@ class TrackSummary:
         self._first_box = detection.box
         self._last_box = detection.box
         self._score_sum = 0.0
+        self._probability_sum = 0.0
         self._most_overlapping: tuple[int, Uncertainty] = frame, detection
 
     def add(self, frame: int, detection: Uncertainty) -> None:
@@ -78,6 +78,7 @@ class TrackSummary:
         self.detections += 1
         self._last_box = detection.box
         self._score_sum += detection.score
+        self._probability_sum += detection.probability or 0.0
         if detection.iou > self._most_overlapping[1].iou:
             self._most_overlapping = frame, detection
 
@@ -85,11 +86,15 @@ class TrackSummary:
     def uncertainty(self) -> tuple[int, Uncertainty]:
         """The frame to review the track on, and how uncertain the track is.
 
-        It is the frame with the highest IoU with another detection, or else the first one; the score is the
-        mean of all scores.
+        It is the frame with the highest IoU with another detection, or else the first one; score and
+        probability are the means of all detections.
         """
         frame, detection = self._most_overlapping
-        return frame, detection._replace(score=min(self._score_sum / self.detections, 1.0))
+        probability = detection.probability
+        if probability is not None:
+            probability = self._probability_sum / self.detections
+        score = min(self._score_sum / self.detections, 1.0)
+        return frame, detection._replace(score=score, probability=probability)
 
     @property
     def ends(self) -> tuple[TrackEnd, TrackEnd]:
@@ -133,13 +138,13 @@ class TrackSummaries:
                     frame_number, how, label_id, box = item
                     ends.append(TrackEnd(frame_number, how, label_id, _box(box)))
                 else:
-                    label_id, score, box, iou, other_label_id = item
-                    uncertainties.append(Uncertainty(label_id, score, _box(box), iou, other_label_id))
+                    label_id, score, box, *more = item
+                    uncertainties.append(Uncertainty(label_id, score, _box(box), *more))
             summary = FrameSummary(number, noun="track")
             summary.add(uncertainties)
             frame = frames[number]
             for end in ends:
-                if number != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
+                if number != outermost[end.how] and not is_at_edge(end.box, frame.width, frame.height):
                     summary.add_break(end.how, end.label_id, end.box)
             if uncertainties or summary.breaks:
                 yield summary
@@ -197,10 +202,3 @@ class TrackCollector:
 def _box(numbers: Iterable[float]) -> BoundingBox:
     left, top, right, bottom = numbers
     return left, top, right, bottom
-
-
-def _is_at_edge(box: BoundingBox, width: int, height: int) -> bool:
-    """Whether an object with this box may be leaving or entering an image of this size."""
-    left, top, right, bottom = box
-    margin_x, margin_y = EDGE * width, EDGE * height
-    return left <= margin_x or top <= margin_y or right >= width - margin_x or bottom >= height - margin_y

@@ -3,19 +3,25 @@
 The uncertainty of a shape is a number from 0 to 1: `1 - score`, or its IoU (of bounding boxes) with a shape
 of higher score if that is greater and at least `MIN_IOU`. Two shapes with such an IoU are usually one object
 that was detected twice, or with two labels, so that one of them must be removed.
+
+Where corrections have taught how often shapes are right (`review/calibration.py`), the uncertainty is 1 minus
+that probability.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from prefect_cvat.geometry.bounding_box import WITHOUT_AREA, BoundingBox, bounding_box
 from prefect_cvat.geometry.iou import box_iou
 
-__all__ = ["Uncertainty", "measure_uncertainty"]
+__all__ = ["ShapeJudge", "Uncertainty", "measure_uncertainty"]
+
+ShapeJudge: TypeAlias = Callable[[int, float, BoundingBox, float], float]
+"""The probability that a shape is right, by its label id, score, bounding box and IoU."""
 
 MIN_IOU = 0.5
 """The minimum IoU from which two shapes may be the same object."""
@@ -33,6 +39,7 @@ class Uncertainty(NamedTuple):
         box: Its bounding box.
         iou: The highest IoU with a shape of higher score; 0 if none is at least `MIN_IOU`.
         other_label_id: The label of that shape.
+        probability: The learned probability that it is right; None if nothing was learned.
     """
 
     label_id: int
@@ -40,14 +47,19 @@ class Uncertainty(NamedTuple):
     box: BoundingBox
     iou: float = 0.0
     other_label_id: int = 0
+    probability: float | None = None
 
     @property
     def value(self) -> float:
         """The uncertainty, 0 to 1."""
+        if self.probability is not None:
+            return 1.0 - self.probability
         return max(1.0 - self.score, self.iou)
 
 
-def measure_uncertainty(shapes: Sequence[Mapping[str, Any]]) -> list[Uncertainty]:
+def measure_uncertainty(
+    shapes: Sequence[Mapping[str, Any]], judge: ShapeJudge | None = None
+) -> list[Uncertainty]:
     """Measure how uncertain each shape of a frame is.
 
     A shape is compared with shapes of its own type that have a higher score, or the same score and come
@@ -56,13 +68,16 @@ def measure_uncertainty(shapes: Sequence[Mapping[str, Any]]) -> list[Uncertainty
 
     Args:
         shapes: All shapes of the frame, as the server's JSON objects.
+        judge: The learned probability that a shape is right, if there is one.
     """
     boxes = [bounding_box(shape) for shape in shapes]
     overlaps = _find_overlaps(shapes, boxes)
     found = []
     for index, (shape, box) in enumerate(zip(shapes, boxes, strict=True)):
         iou, other = overlaps.get(index, (0.0, index))
-        found.append(Uncertainty(shape["label_id"], shape["score"], box, iou, shapes[other]["label_id"]))
+        label_id, score = shape["label_id"], shape["score"]
+        probability = None if judge is None else judge(label_id, score, box, iou)
+        found.append(Uncertainty(label_id, score, box, iou, shapes[other]["label_id"], probability))
     return found
 
 

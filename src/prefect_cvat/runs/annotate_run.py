@@ -27,13 +27,19 @@ from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.existing_annotation_options import Existing
-from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_thresholds
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.confidence_thresholds import (
+    ScoreThresholds,
+    review_thresholds,
+    score_thresholds,
+)
 from prefect_cvat.planning.label_mapping import LabelMapping, build_mapping
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.run_attributes import RunAttributes
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
+from prefect_cvat.runs.learned_options import LearnedOptions, learned_options
 
 __all__ = ["AnnotateRun", "PlannedAnnotateRun"]
 
@@ -132,6 +138,8 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         requested = self._thresholds.requested
         self.detector.fit_to(mapping)
         self.detector.conf_threshold = requested
+        self.context.provenance.label_thresholds = dict(self._learned.label_thresholds)
+        self.report.learned = self._learned.summary
         self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.context.provenance.labels = mapping.by_name()
         if self._function_reads_shapes:
@@ -182,11 +190,17 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         return annotations
 
     @cached_property
+    def _learned(self) -> LearnedOptions:
+        return learned_options(
+            self.client.url, self.plan.info, self.report.function, self.detector.labels, self.options
+        )
+
+    @cached_property
     def _mapping(self) -> LabelMapping:
         return build_mapping(
             self.detector.labels,
             self.plan.info.labels,
-            label_map=self.options.label_map,
+            label_map=self._learned.label_map,
             allow_unmatched_labels=self.options.allow_unmatched_labels,
             conv_mask_to_poly=self.options.conv_mask_to_poly,
             ignore_case=self.options.ignore_case,
@@ -195,19 +209,36 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
 
     @cached_property
     def _thresholds(self) -> ScoreThresholds:
-        return score_thresholds(
-            self.detector.function,
-            self._mapping,
-            conf_threshold=self.options.conf_threshold,
-            label_thresholds=self.options.label_thresholds,
+        conf_threshold, by_label = self.options.conf_threshold, self._learned.label_thresholds
+        function, mapping = self.detector.function, self._mapping
+        thresholds = score_thresholds(
+            function, mapping, conf_threshold=conf_threshold, label_thresholds=by_label
         )
+        at = self.options.review_threshold
+        if not self._ranks_shapes or (at is None and self._learned.probability is None):
+            return thresholds
+        return review_thresholds(
+            function,
+            mapping,
+            thresholds,
+            conf_threshold=conf_threshold,
+            label_thresholds=by_label,
+            review_threshold=at,
+        )
+
+    @property
+    def _ranks_shapes(self) -> bool:
+        """Whether frames are ranked for review by what is detected on them."""
+        return self.reviews_shapes and self.options.frames_to_rank > 0
 
     @cached_property
     def _remapper(self) -> LabelRemapper:
         return LabelRemapper(
             self._mapping,
             thresholds=self._thresholds.by_label,
-            summarize=self.reviews_shapes and self.options.frames_to_rank > 0,
+            summarize=self._ranks_shapes,
+            review_from=self._thresholds.review,
+            probability=self._learned.probability,
             run_attributes=RunAttributes(
                 self.plan.info.labels,
                 # a value that changes on each frame would make each frame of a track a keyframe
@@ -217,6 +248,9 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
             ),
             keep_all_parts=self.keeps_all_parts,
         )
+
+    def _missed_per_frame(self) -> float | None:
+        return self._learned.missed_per_frame if self.reviews_shapes else None
 
     def _run_function(
         self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: BatchChunks

@@ -16,7 +16,7 @@ from prefect_cvat.inference.detector import Detector
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo
-from prefect_cvat.review.frame_ranking import FrameSummaries
+from prefect_cvat.review.frame_summary import FrameSummaries
 from prefect_cvat.review.track_uncertainty import TrackCollector
 from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
@@ -144,7 +144,9 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
             if frame.number in annotations.errors:
                 continue
             items = self._associator.update(frame.number, shapes.get(frame.number, ()))
-            uncertainties = measure_uncertainty([shape for _, shape in items])
+            probability = self._learned.probability
+            judge = probability and probability.on_image(frame.width, frame.height)
+            uncertainties = measure_uncertainty([shape for _, shape in items], judge)
             numbers = (number for number, _ in items)
             self._collector.add(frame.number, zip(numbers, uncertainties, strict=True))
             self._assembler.add(frame.number, items)

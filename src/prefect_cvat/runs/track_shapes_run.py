@@ -25,7 +25,7 @@ from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.whole_task import read_each_job
 from prefect_cvat.records.annotation_index import StoredAnnotation
-from prefect_cvat.review.frame_ranking import FrameSummaries
+from prefect_cvat.review.frame_summary import FrameSummaries
 from prefect_cvat.runs.execution.job_uploads import make_folder
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run

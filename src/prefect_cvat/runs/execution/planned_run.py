@@ -20,7 +20,8 @@ from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
-from prefect_cvat.review.frame_ranking import FrameReview, FrameSummaries, rank_frames
+from prefect_cvat.review.frame_ranking import FrameReview, rank_frames
+from prefect_cvat.review.frame_summary import FrameSummaries
 from prefect_cvat.runs.execution.job_uploads import JobUploads, make_folder
 from prefect_cvat.runs.execution.run_chunks import RunChunks
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
@@ -251,6 +252,10 @@ class PlannedRun(ABC, Generic[Results]):
     def _use_chunk(self, _chunk: ChunkFile) -> None:
         """Use a chunk besides detection; called by the thread that has downloaded it."""
 
+    def _missed_per_frame(self) -> float | None:
+        """The mean number of objects that are missed on a frame; None if nothing was learned."""
+        return None
+
     def _count(self, annotations: Results) -> None:
         """Add the annotations of a batch to the report."""
         self.context.count(annotations)
@@ -300,4 +305,5 @@ class PlannedRun(ABC, Generic[Results]):
             jobs=self.plan.jobs,
             url=f"{self.client.url}/tasks/{self.context.task_id}",
             max_frames=self.options.frames_to_rank,
+            missed_per_frame=self._missed_per_frame(),
         )

@@ -21,7 +21,7 @@ from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.review.frame_ranking import FrameSummaries
+from prefect_cvat.review.frame_summary import FrameSummaries
 from prefect_cvat.runs.execution.stage_clock import StageClock, Stopwatch
 from prefect_cvat.runs.reports.run_report import RunReport
 

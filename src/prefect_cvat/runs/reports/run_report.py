@@ -78,6 +78,7 @@ class RunReport(BaseModel):
         not_refined: Number of shapes without a result; they stay unchanged.
         frames_failed: Number of frames skipped because the function failed on them.
         frame_errors: Errors on the first `MAX_FRAME_ERRORS` of these frames, by frame.
+        learned: What was learned from corrections and used, or why nothing was; else empty.
         review: The frames to review first, by expected corrections.
         issues_opened: Number of frames on which an issue was opened in CVAT.
         issues_already_there: Number of frames that had an issue of an earlier run.
@@ -134,6 +135,7 @@ class RunReport(BaseModel):
     frame_errors: dict[int, str] = Field(
         default_factory=dict, validation_alias=AliasChoices("frame_errors", "failed_frames")
     )
+    learned: str = ""
     review: list[FrameReview] = Field(default_factory=list)
     issues_opened: int = 0
     issues_already_there: int = 0
@@ -225,6 +227,8 @@ class RunReport(BaseModel):
             lines.append(cached_frames(self.frames_from_cache))
         if self.not_kept:
             lines.append(f"detections are not cached: {self.not_kept}")
+        if self.learned:
+            lines.append(self.learned)
         lines += [
             f"annotations: {format_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
