@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from prefect_cvat.export.export_report import ExportReport
     from prefect_cvat.export.task import export_task
     from prefect_cvat.function_block import CvatFunction
+    from prefect_cvat.learning.learn_report import LearnReport
+    from prefect_cvat.learning.learn_task import learn_task
     from prefect_cvat.options.refine_options import RefineOptions
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
@@ -34,6 +36,7 @@ __all__ = [
     "CvatCredentials",
     "CvatFunction",
     "ExportReport",
+    "LearnReport",
     "Options",
     "PrefectCvatError",
     "RefineOptions",
@@ -48,6 +51,7 @@ __all__ = [
     "evaluate_task",
     "exceptions",
     "export_task",
+    "learn_task",
     "models",
     "refine_task",
     "track_task",
@@ -60,6 +64,7 @@ _MODULES = {
     "CvatCredentials": "prefect_cvat.credentials",
     "CvatFunction": "prefect_cvat.function_block",
     "ExportReport": "prefect_cvat.export.export_report",
+    "LearnReport": "prefect_cvat.learning.learn_report",
     "Options": "prefect_cvat.options.run_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
     "RefineOptions": "prefect_cvat.options.refine_options",
@@ -73,6 +78,7 @@ _MODULES = {
     "annotate_task": "prefect_cvat.runs.annotate_task",
     "evaluate_task": "prefect_cvat.evaluation.task_evaluation",
     "export_task": "prefect_cvat.export.task",
+    "learn_task": "prefect_cvat.learning.learn_task",
     "refine_task": "prefect_cvat.runs.refine_task",
     "track_task": "prefect_cvat.runs.track_task",
     "undo_run": "prefect_cvat.upload.undo",

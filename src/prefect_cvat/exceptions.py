@@ -34,6 +34,7 @@ Each is a `PrefectCvatError` and also a matching builtin, so both `except Prefec
     ├── StorageError                OSError          a file cannot be written
     ├── NothingToEvaluateError      LookupError      no ground truth, or nothing to evaluate
     ├── NothingToExportError        LookupError      no frames, or no annotations on them
+    ├── NothingToLearnError         LookupError      nobody has looked at what runs have annotated
     ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
     ├── DeviceError                 RuntimeError     the GPU of a function has failed
@@ -66,6 +67,7 @@ __all__ = [
     "NotFoundError",
     "NothingToEvaluateError",
     "NothingToExportError",
+    "NothingToLearnError",
     "OrganizationError",
     "PermissionDeniedError",
     "PrefectCvatError",
@@ -265,6 +267,10 @@ class NothingToEvaluateError(PrefectCvatError, LookupError):
 
 class NothingToExportError(PrefectCvatError, LookupError):
     """There are no frames to export, or no annotations on them."""
+
+
+class NothingToLearnError(PrefectCvatError, LookupError):
+    """Nobody has looked at a frame that a run has annotated."""
 
 
 class RunsFailedError(PrefectCvatError, RuntimeError):

@@ -40,6 +40,7 @@ NAMES = {
     "evaluate task/evaluate-task",
     "export task/export-task",
     "find new tasks/find-new-tasks",
+    "learn task/learn-task",
     "refine task/refine-task",
     "undo run/undo-run",
     "track task/track-task",
@@ -166,6 +167,7 @@ def test_prefect_deploy_and_serve_make_the_same_deployments(work_pool):
         "find new tasks/find-new-tasks": (1, "CANCEL_NEW"),
         "refine task/refine-task": (4, "ENQUEUE"),
         "track task/track-task": (4, "ENQUEUE"),
+        "learn task/learn-task": (4, "ENQUEUE"),
         "undo run/undo-run": (4, "ENQUEUE"),
     }
     for name, deployment in by_deploy.items():

@@ -13,6 +13,7 @@ FLOWS = {
     "evaluate_task": ("nanodet_detection", "sam2_tracking"),
     "export_task": ("nanodet_detection", "grabcut_interaction"),
     "find_new_tasks": None,
+    "learn_task": None,
     "undo_run": None,
 }
 

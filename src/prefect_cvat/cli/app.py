@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "Evaluate a function, or the automatic annotations of a task, on manual annotations.",
     "prompts": "Try wordings for the labels of a task, and choose the best by evaluation.",
     "saved": "Estimate the time that runs have saved the people who correct a task, or a project.",
+    "learn": "Learn from what people have corrected in a task, for later runs in its project.",
     "export": "Export detections of a function, or the annotations of a task, as a dataset.",
     "preview": "Run a function on images and draw its detections.",
     "runs": "List the runs recorded on this machine, newest first.",

@@ -11,7 +11,16 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["MAX_JOBS", "FrameOptions", "Selection", "read_frames", "read_jobs"]
+__all__ = [
+    "MAX_JOBS",
+    "NUMBERS_IN_FORM",
+    "TEXT_IN_JSON",
+    "FrameOptions",
+    "Selection",
+    "read_frame_numbers",
+    "read_frames",
+    "read_jobs",
+]
 
 MAX_JOBS = 10_000
 """Maximum number of selected jobs: each is locked."""
@@ -47,6 +56,15 @@ def read_frames(value: Any) -> NumberRanges | Literal["unannotated"] | None:
     if value == "unannotated":
         return "unannotated"
     return _read_numbers(value, minimum=0)
+
+
+def read_frame_numbers(value: Any) -> NumberRanges:
+    """Read numbers of frames, or text such as `0-99,200`; None, or an empty text, for none.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return NumberRanges() if value is None or value == "" else _read_numbers(value, minimum=0)
 
 
 def read_jobs(value: Any) -> tuple[int, ...] | None:
@@ -86,10 +104,10 @@ def _as_text(numbers: Collection[int] | str | None) -> str | None:
     return ranges.describe(max(len(ranges), 1))
 
 
-_NUMBERS_IN_FORM = WithJsonSchema(
+NUMBERS_IN_FORM = WithJsonSchema(
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}, {"type": "null"}]}
 )
-_TEXT_IN_JSON = PlainSerializer(_as_text, when_used="json")
+TEXT_IN_JSON = PlainSerializer(_as_text, when_used="json")
 
 
 class FrameOptions(OptionModel):
@@ -100,8 +118,8 @@ class FrameOptions(OptionModel):
     frames: Annotated[
         Collection[int] | Literal["unannotated"] | None,
         PlainValidator(read_frames),
-        _TEXT_IN_JSON,
-        _NUMBERS_IN_FORM,
+        TEXT_IN_JSON,
+        NUMBERS_IN_FORM,
         OnCommandLine(metavar="RANGES|unannotated"),
         Field(
             description=(
@@ -113,8 +131,8 @@ class FrameOptions(OptionModel):
     jobs: Annotated[
         Collection[int] | None,
         PlainValidator(read_jobs),
-        _TEXT_IN_JSON,
-        _NUMBERS_IN_FORM,
+        TEXT_IN_JSON,
+        NUMBERS_IN_FORM,
         OnCommandLine(metavar="IDS"),
         Field(description="Ids of the jobs to process, such as 12,13; by default all jobs."),
     ] = None

@@ -85,10 +85,8 @@ class Calibration(BaseModel):
         """
         if self.score <= 0:  # a higher score does not make a shape more likely to be right
             return 0.0
-        log_odds = (math.log(probability / (1 - probability)) - self.bias - self.labels.get(label, 0.0)) / (
-            self.score
-        )
-        return 1 / (1 + math.exp(-max(min(log_odds, 30.0), -30.0)))
+        log_odds = math.log(probability / (1 - probability)) - self.bias - self.labels.get(label, 0.0)
+        return _probability(log_odds / self.score)
 
 
 class ShapeProbability:
@@ -105,6 +103,11 @@ class ShapeProbability:
         self._calibration = calibration
         self._labels = labels
 
+    def at_typical_size(self, label_id: int, score: float) -> float:
+        """The probability for a shape of typical size inside the image that overlaps with no other one."""
+        of = self._calibration
+        return _probability(of.bias + self._labels.get(label_id, 0.0) + of.score * _log_odds(score))
+
     def on_image(self, width: int, height: int) -> ShapeJudge:
         """The probability for shapes on an image of this size, in pixels.
 
@@ -118,7 +121,7 @@ class ShapeProbability:
             share = max(area(box) / (width * height), SMALLEST_AREA)
             log_odds = of.bias + labels.get(label_id, 0.0) + of.score * _log_odds(score) + of.overlap * iou
             log_odds += of.area * math.log(share / TYPICAL_AREA) + of.edge * is_at_edge(box, width, height)
-            return 1 / (1 + math.exp(-max(min(log_odds, 30.0), -30.0)))
+            return _probability(log_odds)
 
         return judge
 
@@ -196,6 +199,10 @@ def _features(group: ShapeGroup) -> tuple[float, ...]:
     score = min(max(group.score / SCORE_STEPS, 1 - EXTREME_SCORE), EXTREME_SCORE)
     area = group.area * math.log(2) - math.log(TYPICAL_AREA)
     return 1.0, _log_odds(score), area, float(group.at_edge), group.overlap / OVERLAP_STEPS
+
+
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-max(min(log_odds, 30.0), -30.0)))
 
 
 def _log_odds(score: float) -> float:

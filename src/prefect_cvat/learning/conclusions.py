@@ -1,0 +1,135 @@
+"""What follows from the corrections of all tasks of a project: calibration, thresholds and label map.
+
+The threshold of a label is the one with the best F1. That is where a shape is right with a probability of
+half the best F1 (Lipton et al., Optimal thresholding of classifiers to maximize F1 measure, 2014). So it
+follows from the calibration, whose prior keeps it steady with few corrections. It may be below the threshold
+of the runs, though not below half of it: what a function finds there was never corrected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from prefect_cvat.review.calibration import Calibration, fit_calibration
+from prefect_cvat.review.evidence import SCORE_STEPS, Evidence
+from prefect_cvat.review.learned import Confusion, LearnedFunction, TaskEvidence
+
+__all__ = ["conclude"]
+
+MIN_SHAPES = 20
+"""Minimum number of corrected or confirmed shapes from which a label gets a threshold of its own."""
+
+MIN_CONFUSIONS = 5
+"""Minimum number of changes from one label to another from which a label is mapped to that one."""
+
+MAX_THRESHOLD = 0.95
+
+PRIOR_MISSED, PRIOR_FRAMES = 0.5, 2
+"""Missed objects, and frames with them, that count as seen before the first correction."""
+
+
+def conclude(tasks: Mapping[int, TaskEvidence]) -> LearnedFunction:
+    """Learn from the evidence of the tasks of a project about one function.
+
+    Args:
+        tasks: The evidence by task.
+    """
+    shapes = Evidence()
+    missed: Counter[str] = Counter()
+    confusions: Counter[tuple[str, str]] = Counter()
+    for evidence in tasks.values():
+        shapes.merge(Evidence(evidence.shapes))
+        missed.update(evidence.missed)
+        confusions.update({(each.written, each.corrected): each.count for each in evidence.confusions})
+    frames = sum(evidence.frames for evidence in tasks.values())
+    calibration = fit_calibration(shapes)
+    return LearnedFunction(
+        calibration=calibration,
+        missed_per_frame=(missed.total() + PRIOR_MISSED) / (frames + PRIOR_FRAMES),
+        thresholds=_thresholds(tasks, shapes, calibration, missed),
+        label_map=_label_map(tasks),
+        confusions=[
+            Confusion(written=written, corrected=corrected, count=count)
+            for (written, corrected), count in confusions.most_common()
+        ],
+        shapes=len(shapes),
+        right=shapes.right,
+        frames=frames,
+        missed=missed.total(),
+        tasks=sorted(tasks),
+    )
+
+
+def _thresholds(
+    tasks: Mapping[int, TaskEvidence], shapes: Evidence, calibration: Calibration, missed: Mapping[str, int]
+) -> dict[str, float]:
+    """Thresholds by label of the function."""
+    scores: dict[str, Counter[float]] = {}
+    for group, _, total in shapes:
+        scores.setdefault(group.label, Counter())[group.score / SCORE_STEPS] += total
+    lowest: dict[str, float] = {}
+    own: dict[str, list[str]] = {}
+    for _, evidence in sorted(tasks.items()):
+        for label, threshold in evidence.thresholds.items():
+            lowest[label] = min(threshold, lowest.get(label, 1.0))
+        for name, target in evidence.labels.items():
+            if target is not None and name not in own.setdefault(target, []):
+                own[target].append(name)
+    by_label = {
+        label: _threshold(of_label, label, calibration, missed.get(label, 0), lowest[label])
+        for label, of_label in sorted(scores.items())
+        if of_label.total() >= MIN_SHAPES
+    }
+    return {
+        name: round(threshold, 3) for label, threshold in by_label.items() for name in own.get(label, [label])
+    }
+
+
+def _threshold(
+    scores: Counter[float], label: str, calibration: Calibration, missed: int, lowest: float
+) -> float:
+    """The threshold of a label with the best expected F1.
+
+    Args:
+        scores: The numbers of shapes by score.
+        label: The label.
+        calibration: The probability that a shape is right.
+        missed: The number of objects without a shape.
+        lowest: The lowest score of the shapes.
+    """
+    probability = calibration.of_labels({0: label}).at_typical_size
+    objects = missed + sum(count * probability(0, score) for score, count in scores.items())
+    found = written = best = 0.0
+    for score, count in sorted(scores.items(), reverse=True):
+        found += count * probability(0, score)
+        written += count
+        best = max(best, 2 * found / (written + objects))
+    half = min(max(best / 2, 1e-6), 1 - 1e-6)
+    return min(max(calibration.score_at(half, label), lowest / 2), MAX_THRESHOLD)
+
+
+def _label_map(tasks: Mapping[int, TaskEvidence]) -> dict[str, str]:
+    """Labels of the function that people mostly change to one other label.
+
+    Where several labels of the function are mapped to one of the task, it is not known which of them a shape
+    had.
+    """
+    written: Counter[str] = Counter()
+    changed: dict[str, Counter[str]] = {}
+    for evidence in tasks.values():
+        targets = Counter(target for target in evidence.labels.values() if target is not None)
+        own = {target: name for name, target in evidence.labels.items() if target and targets[target] == 1}
+        for group, _, total in Evidence(evidence.shapes):
+            if group.label in own:
+                written[own[group.label]] += total
+        for each in evidence.confusions:
+            if each.written in own:
+                changed.setdefault(own[each.written], Counter())[each.corrected] += each.count
+    found = {}
+    for name, targets_of in sorted(changed.items()):
+        [(target, count)] = targets_of.most_common(1)
+        if count >= max(MIN_CONFUSIONS, math.ceil((written[name] + 1) / 2)):
+            found[name] = target
+    return found
