@@ -1,78 +1,356 @@
 """Whether the frames that a report says to look at first are those with the mistakes.
 
-NanoDet annotates photographs of COCO in a sandbox. Which share of what it misses or finds wrongly there,
-at an IoU of 0.5, is on the first quarter of the frames, in the order of the report? In no order: 0.25.
+A mistake is a missed object, a false shape or a wrong label, at an IoU of 0.5 as in the evaluation. For each
+order of the frames: the share of the mistakes found over the share of frames looked at, as the area under that
+curve (0.5 in no order) and at a quarter of the frames. What is learned is learned from other frames than those
+that it orders. The probabilities are those of a bootstrap over frames (in a video, over blocks of frames) that
+the learned order has a larger area than another one.
 
-    python benchmarks/review.py PHOTOS_FOLDER
+    python examples/blood_cells.py bccd odd.safetensors
+    python examples/blood_cells.py bccd even.safetensors --even
+    python benchmarks/review.py photos coco-photos
+    python benchmarks/review.py cells bccd odd.safetensors even.safetensors
+    python benchmarks/review.py video pedestrians.mp4
+    python benchmarks/review.py speed
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import argparse
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from prefect_cvat import Client, annotate_task
-from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.report.worst_frames import rank_worst_frames
-from prefect_cvat.sandbox import Sandbox
+import numpy as np
+from review_sets import Found, Picture, read_cells, read_photographs, read_video
+
+from prefect_cvat.geometry.bounding_box import area
+from prefect_cvat.geometry.iou import box_iou
+from prefect_cvat.models import Job
+from prefect_cvat.review.calibration import Calibration, fit_calibration
+from prefect_cvat.review.evidence import Evidence, group_of, is_at_edge
+from prefect_cvat.review.frame_ranking import rank_frames
+from prefect_cvat.review.frame_summary import FrameSummaries, FrameSummary, summarize_shapes
+from prefect_cvat.review.uncertainty import measure_uncertainty
+
+BOOTSTRAPS = 1000
+FOLDS = 10
+BLOCK = 5
+"""Frames of a video that are drawn together."""
+
+Array = Any
+Change = Callable[[list[Found], Picture, int], list[Found]]
 
 
 def main() -> None:
-    [folder] = map(Path, sys.argv[1:])
-    print("threshold  mistakes  first quarter by: the report  number of shapes  (no order: 0.25)")
-    for threshold in (0.2, 0.3, 0.4, 0.5):
-        with Sandbox() as server, Client(server.url) as client:
-            client.login((server.user, server.password))
-            task_id, size = create_task(client, folder)
-            order, mistakes, shapes = measure(client, task_id, size, threshold)
-        by_number = sorted(range(size), key=lambda frame: (-shapes[frame], frame))
-        shares = share_on_first(order, mistakes, 0.25), share_on_first(by_number, mistakes, 0.25)
-        print(f"{threshold:9.2f} {sum(mistakes.values()):9d} {shares[0]:30.2f} {shares[1]:17.2f}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    photos, cells, video = (commands.add_parser(name) for name in ("photos", "cells", "video"))
+    photos.add_argument("folder", type=Path)
+    cells.add_argument("folder", type=Path)
+    cells.add_argument("weights", type=Path, nargs=2)
+    video.add_argument("file", type=Path)
+    for command, default in ((photos, 0.4), (cells, 0.5), (video, 0.4)):
+        command.add_argument("--thresholds", type=float, nargs="+", default=[default])
+    speed = commands.add_parser("speed")
+    speed.add_argument("--frames", type=int, default=50_000)
+    speed.add_argument("--shapes", type=int, default=20)
+    given = parser.parse_args()
+    if given.command == "speed":
+        measure_speed(given.frames, given.shapes)
+        return
+    if given.command == "photos":
+        pictures = read_photographs(given.folder)
+    elif given.command == "cells":
+        pictures = read_cells(given.folder, given.weights)
+    else:
+        pictures = read_video(given.file)
+    for threshold in given.thresholds:
+        for line in compare(pictures, threshold, is_video=given.command == "video"):
+            print(line, flush=True)
 
 
-def create_task(client: Client, folder: Path) -> tuple[int, int]:
-    """A task of the photographs, with what is on them; its id and how many frames it has."""
-    coco = json.loads((folder / "instances.json").read_text())
-    names = {category["id"]: category["name"] for category in coco["categories"]}
-    files = {image["file_name"]: folder / "images" / image["file_name"] for image in coco["images"]}
-    task = client.create_task("photographs of COCO", [label_spec(name, None) for name in names.values()])
-    client.upload_images(task.id, {name: path.read_bytes() for name, path in files.items()})
-    frames = {meta.name: number for number, meta in enumerate(client.meta(task.id).frames)}
-    images = {image["id"]: frames[image["file_name"]] for image in coco["images"]}
-    labels = {label.name: label.id for label in client.labels(task.id)}
-    shapes = []
-    for item in coco["annotations"]:
-        x, y, width, height = item["bbox"]
-        place = {"frame": images[item["image_id"]], "label_id": labels[names[item["category_id"]]]}
-        shapes.append({**place, "type": "rectangle", "points": [x, y, x + width, y + height]})
-    client.create_job_annotations(client.jobs(task.id)[0].id, {"shapes": shapes, "tags": [], "tracks": []})
-    return task.id, len(frames)
+def compare(pictures: Sequence[Picture], threshold: float, *, is_video: bool) -> Iterator[str]:
+    """The table of the orders."""
+    pairs = [count_mistakes(picture, threshold) for picture in pictures]
+    mistakes = np.array([missed + false for missed, false in pairs], dtype=float)
+    yield (
+        f"threshold {threshold}: {len(pictures)} frames, {mistakes.sum():.0f} mistakes,"
+        f" {sum(missed for missed, _ in pairs)} of them missed objects"
+    )
+    folds = fold_numbers(len(pictures), is_video)
+    learn = partial(learned_order, pictures, threshold, folds)
+    order = learn()
+    orders = {
+        **simple_orders(pictures, threshold),
+        "report, nothing learned": reported_order(pictures, threshold, threshold),
+        "report, nothing learned, from half the threshold": reported_order(
+            pictures, threshold, threshold / 2
+        ),
+        "learned, without detections below the threshold": learn(lowest=threshold),
+        "LEARNED": order,
+        "learned, without the label": learn(without=("label",)),
+        "learned, without the size": learn(without=("area",)),
+        "learned, without the edge": learn(without=("edge",)),
+        "learned, without the overlap": learn(without=("overlap",)),
+        "learned, by the score alone": learn(without=("label", "area", "edge", "overlap")),
+        "learned, with the mirrored image": learn(change=mean_with_mirrored),
+    }
+    if is_video:
+        orders["learned, with the neighbours"] = learn(change=partial(mean_with_neighbours, pictures))
+    drawn = list(bootstrap(len(pictures), is_video))
+    best = np.array([area_under(order[some], mistakes[some])[0] for some in drawn])
+    yield f"expected corrections, learned: {order.sum():.0f}"
+    yield f"{'order':50s} {'area':>5s} {'90 % interval':>14s} {'quarter':>8s}  learned is better"
+    for name, values in orders.items():
+        whole, quarter = area_under(values, mistakes)
+        areas = np.array([area_under(values[some], mistakes[some])[0] for some in drawn])
+        low, high = np.nanquantile(areas, [0.05, 0.95])
+        share = "" if name == "LEARNED" else f"{np.nanmean(np.where(best == areas, 0.5, best > areas)):.2f}"
+        yield f"{name:50s} {whole:5.3f} {low:6.3f} - {high:.3f} {quarter:8.3f}  {share}"
 
 
-def measure(
-    client: Client, task_id: int, size: int, threshold: float
-) -> tuple[list[int], Counter[int], Counter[int]]:
-    """Annotate: the frames in the report's order, then how many mistakes and shapes are on them."""
-    function = nanodet_detection.create()
-    report = annotate_task(client, task_id, function, conf_threshold=threshold, review_frames=size)
-    order = [item.frame for item in report.review]
-    order += [frame for frame in range(size) if frame not in order]
-    evaluation = evaluate_task(client, task_id, all_frames=True)
-    mistakes = Counter({item.frame: item.mistakes for item in rank_worst_frames(evaluation, max_frames=size)})
-    found = Counter(s["frame"] for s in client.task_annotations(task_id).shapes if s["source"] == "auto")
-    return order, mistakes, found
+def simple_orders(pictures: Sequence[Picture], threshold: float) -> dict[str, Array]:
+    scores = [np.array([each.score for each in of(picture, threshold)]) for picture in pictures]
+    return {
+        "random": np.zeros(len(pictures)),
+        "number of shapes": np.array([float(len(each)) for each in scores]),
+        "lowest score": np.array([1 - each.min() if len(each) else 0.0 for each in scores]),
+        "entropy, sum": np.array([entropy(each).sum() for each in scores]),
+        "entropy, mean": np.array([entropy(each).mean() if len(each) else 0.0 for each in scores]),
+    }
 
 
-def share_on_first(order: Sequence[int], mistakes: Mapping[int, int], part: float) -> float:
-    """Which share of the mistakes is on the first part of the frames, the last of which may be cut."""
-    whole, rest = divmod(part * len(order), 1)
-    seen = sum(mistakes[frame] for frame in order[: int(whole)]) + rest * mistakes[order[int(whole)]]
-    return seen / sum(mistakes.values())
+def entropy(scores: Array) -> Array:
+    scores = np.clip(scores, 1e-6, 1 - 1e-6)
+    return -(scores * np.log2(scores) + (1 - scores) * np.log2(1 - scores))
+
+
+def of(picture: Picture, threshold: float) -> list[Found]:
+    return [each for each in picture.found if each.score >= threshold]
+
+
+def reported_order(pictures: Sequence[Picture], threshold: float, lowest: float) -> Array:
+    """The expected corrections of a report without anything learned."""
+    names = label_names(pictures)
+    return expected([summary_of(n, each, names, threshold, lowest) for n, each in enumerate(pictures)], names)
+
+
+def learned_order(
+    pictures: Sequence[Picture],
+    threshold: float,
+    folds: Array,
+    *,
+    lowest: float | None = None,
+    without: Sequence[str] = (),
+    change: Change | None = None,
+) -> Array:
+    """The expected corrections of a report, each frame by what was learned from the other folds."""
+    lowest = threshold / 2 if lowest is None else lowest
+    names = label_names(pictures)
+    seen = [each.found for each in pictures]
+    if change is not None:
+        seen = [change(each.found, each, number) for number, each in enumerate(pictures)]
+    values = np.zeros(len(pictures))
+    for fold in np.unique(folds):
+        evidence = Evidence()
+        for number in np.flatnonzero(folds != fold):
+            picture = pictures[number]
+            kept = [index for index, each in enumerate(picture.found) if each.score >= threshold]
+            shapes = [shape_of(seen[number][index], names) for index in kept]
+            right = match(picture, threshold)
+            for each, is_right in zip(measure_uncertainty(shapes), right, strict=True):
+                evidence.add(neutral_group(each, picture.size, names, without), is_right)
+        calibration = neutral(fit_calibration(evidence), without)
+        summaries = [
+            summary_of(number, picture, names, threshold, lowest, calibration, seen[number])
+            for number, picture in enumerate(pictures)
+        ]
+        values[folds == fold] = expected(summaries, names)[folds == fold]
+    return values
+
+
+def neutral_group(each: Any, size: tuple[int, int], names: Sequence[str], without: Sequence[str]) -> Any:
+    """The group of a shape; what is left out is the same for all."""
+    label = "" if "label" in without else names[each.label_id]
+    share = 0.02 if "area" in without else area(each.box) / (size[0] * size[1])
+    edge = "edge" not in without and is_at_edge(each.box, *size)
+    return group_of(label, each.score, share, edge, 0.0 if "overlap" in without else each.iou)
+
+
+def neutral(calibration: Calibration, without: Sequence[str]) -> Calibration:
+    return calibration.model_copy(update={name: 0.0 for name in without if name != "label"})
+
+
+def summary_of(
+    number: int,
+    picture: Picture,
+    names: Sequence[str],
+    threshold: float,
+    lowest: float,
+    calibration: Calibration | None = None,
+    seen: Sequence[Found] | None = None,
+) -> FrameSummary:
+    both = list(zip(picture.found, picture.found if seen is None else seen, strict=True))
+    written = [shape_of(now, names) for own, now in both if own.score >= threshold]
+    unwritten = [shape_of(now, names) for own, now in both if lowest <= own.score < threshold]
+    judge = None
+    if calibration is not None:
+        judge = calibration.of_labels(dict(enumerate(names))).on_image(*picture.size)
+    return summarize_shapes(number, written, unwritten=unwritten, judge=judge)
+
+
+def expected(summaries: Sequence[FrameSummary], names: Sequence[str]) -> Array:
+    """The expected corrections of a report.
+
+    Without the mean number of missed objects: it adds the same to each frame, and would differ by fold.
+    """
+    count = len(summaries)
+    job = Job(id=1, task_id=1, start_frame=0, stop_frame=count - 1)
+    values = np.zeros(count)
+    labels = dict(enumerate(names))
+    for item in rank_frames(summaries, labels=labels, jobs=[job], url="", max_frames=count):
+        values[item.frame] = item.expected_corrections
+    return values
+
+
+def label_names(pictures: Sequence[Picture]) -> list[str]:
+    return sorted({each.label for picture in pictures for each in picture.found})
+
+
+def shape_of(found: Found, names: Sequence[str]) -> dict[str, Any]:
+    label = names.index(found.label)
+    return {"type": "rectangle", "label_id": label, "points": list(found.box), "score": found.score}
+
+
+def mean_with_mirrored(found: list[Found], picture: Picture, _number: int) -> list[Found]:
+    return agreed(found, [picture.mirrored])
+
+
+def mean_with_neighbours(
+    pictures: Sequence[Picture], found: list[Found], _picture: Picture, number: int
+) -> list[Found]:
+    near = [pictures[each].found for each in (number - 1, number + 1) if 0 <= each < len(pictures)]
+    return agreed(found, near)
+
+
+def agreed(found: list[Found], others: Sequence[list[Found]]) -> list[Found]:
+    """Each shape with the mean of its score and those of the shapes in its place, 0 where there is none."""
+    scores = [np.array([each.score for each in found])]
+    for other in others:
+        best = np.zeros(len(found))
+        if found and other:
+            same = np.array([each.label for each in found])[:, None] == [each.label for each in other]
+            iou = box_iou(boxes(found), boxes(other)) * same
+            best = ((iou >= 0.5) * np.array([each.score for each in other])).max(axis=1)
+        scores.append(best)
+    means = np.mean(scores, axis=0)
+    return [Found(each.label, float(score), each.box) for each, score in zip(found, means, strict=True)]
+
+
+def boxes(found: Sequence[Found]) -> Array:
+    return np.array([each.box for each in found], dtype=float).reshape(-1, 4)
+
+
+def match(picture: Picture, threshold: float) -> list[bool]:
+    """Which of the shapes from a threshold on are right, in their order."""
+    return match_objects(picture, threshold)[0]
+
+
+def count_mistakes(picture: Picture, threshold: float) -> tuple[int, int]:
+    """How many objects are missed, and how many shapes are false or have a wrong label."""
+    right, matched = match_objects(picture, threshold)
+    return len(picture.truth) - matched, len(right) - sum(right)
+
+
+def match_objects(picture: Picture, threshold: float) -> tuple[list[bool], int]:
+    """Which shapes are right, and how many objects have a shape, if only with a wrong label."""
+    found = of(picture, threshold)
+    right = [False] * len(found)
+    free = np.ones(len(picture.truth), dtype=bool)
+    if not found or not picture.truth:
+        return right, 0
+    iou = box_iou(boxes(found), np.array([box for _, box in picture.truth], dtype=float))
+    labels = np.array([label for label, _ in picture.truth])
+    by_score = sorted(range(len(found)), key=lambda index: -found[index].score)
+    for same_label in (True, False):
+        for index in by_score:
+            allowed = free & (labels == found[index].label) if same_label else free
+            place = int((iou[index] * allowed).argmax())
+            if not right[index] and allowed[place] and iou[index, place] >= 0.5:
+                free[place] = False
+                right[index] = same_label
+                if not same_label:
+                    continue
+    return right, int((~free).sum())
+
+
+def area_under(values: Array, mistakes: Array) -> tuple[float, float]:
+    """The area under the share of mistakes over the share of frames, and that share at a quarter of the frames.
+
+    Frames with equal values come in random order: each counts with their mean.
+    """
+    if not mistakes.sum():
+        return float("nan"), float("nan")
+    _, group = np.unique(-values, return_inverse=True)
+    means = np.bincount(group, mistakes) / np.bincount(group)
+    found = np.concatenate([[0.0], np.cumsum(means[np.sort(group)])]) / mistakes.sum()
+    shares = np.linspace(0, 1, len(found))
+    return float(np.trapezoid(found, shares)), float(np.interp(0.25, shares, found))
+
+
+def fold_numbers(count: int, is_video: bool) -> Array:
+    """The fold of each frame; in a video, frames in a row are alike and belong to one fold."""
+    in_order = np.arange(count) * FOLDS // count
+    return in_order if is_video else np.random.default_rng(3).permutation(in_order)
+
+
+def bootstrap(count: int, is_video: bool) -> Iterator[Array]:
+    random = np.random.default_rng(0)
+    for _ in range(BOOTSTRAPS):
+        if is_video:
+            starts = random.integers(0, count - BLOCK + 1, -(-count // BLOCK))
+            yield (starts[:, None] + np.arange(BLOCK)).ravel()[:count]
+        else:
+            yield random.integers(0, count, count)
+
+
+def measure_speed(frames: int, shapes: int) -> None:
+    """Rank frames by what is on them, with something learned, as a run does."""
+    random = np.random.default_rng(0)
+    names = [f"label {number}" for number in range(20)]
+    probability = Calibration(bias=-0.5, score=2.0, area=0.1).of_labels(dict(enumerate(names)))
+    summaries = FrameSummaries()
+    seconds = 0.0
+    for number in range(frames):
+        corner = random.uniform(0, 1800, (shapes, 2))
+        size = random.uniform(10, 120, (shapes, 2))
+        points = np.concatenate([corner, corner + size], axis=1).tolist()
+        found = [
+            {"type": "rectangle", "label_id": index % 20, "points": box, "score": score}
+            for index, (box, score) in enumerate(zip(points, random.random(shapes).tolist(), strict=True))
+        ]
+        started = time.perf_counter()
+        half = shapes // 2
+        judge = probability.on_image(1920, 1920)
+        summaries.extend([summarize_shapes(number, found[:half], unwritten=found[half:], judge=judge)])
+        seconds += time.perf_counter() - started
+    started = time.perf_counter()
+    job = Job(id=1, task_id=1, start_frame=0, stop_frame=frames - 1)
+    rank_frames(
+        summaries,
+        labels=dict(enumerate(names)),
+        jobs=[job],
+        url="",
+        max_frames=20,
+        missed_per_frame=0.5,
+    )
+    seconds += time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{frames * shapes} shapes on {frames} frames ranked in {seconds:.1f} s; {peak:.0f} MB at most")
 
 
 if __name__ == "__main__":

@@ -31,10 +31,6 @@ from prefect_cvat.review.frame_summary import LOW_SCORE, FrameSummaries, FrameSu
 
 __all__ = ["FrameReview", "rank_frames"]
 
-FEW_MISSED = 0.1
-"""Expected missed objects that are added to those of each frame, so that one without any detection below the
-threshold is not taken for complete."""
-
 RARE_FRACTION = 0.01
 """A label is rare if fewer than this fraction of all shapes have it."""
 
@@ -119,7 +115,6 @@ class _Run:
         self, summaries: Iterable[FrameSummary], names: Mapping[int, str], missed_per_frame: float | None
     ) -> None:
         self._names = names
-        self._missed_per_frame = missed_per_frame
         self._frames = self._empty = done = 0
         unwritten = 0.0
         counts: Counter[int] = Counter()
@@ -132,7 +127,7 @@ class _Run:
         self._rare = {label for label, count in counts.items() if count < RARE_FRACTION * counts.total()}
         self._nonempty_fraction = 1 - self._empty / done if done else 0.0
         self._mean_count = counts.total() / done if done else 0.0
-        self._mean_unwritten = unwritten / done if done else 0.0
+        self._rest_missed = max(0.0, (missed_per_frame or 0.0) - unwritten / max(done, 1))
 
     def expected_corrections(self, summary: FrameSummary) -> float:
         """The expected corrections, rounded as they are shown, so that equal numbers are ordered by frame."""
@@ -147,13 +142,13 @@ class _Run:
     def _missed(self, summary: FrameSummary) -> float:
         """The expected number of objects that are missed on a frame.
 
-        What is detected below the threshold says where objects are missed; corrections say how many.
+        Detections below the threshold say on which frames. If more objects are missed than these can be,
+        nothing says where, and every frame gets the same share of the rest.
         """
         missed = summary.expected_missed
-        if self._missed_per_frame is not None:
-            share = (missed + FEW_MISSED) / (self._mean_unwritten + FEW_MISSED)
-            return self._missed_per_frame * share
-        return max(missed, self._nonempty_fraction) if summary.is_empty else missed
+        if summary.is_empty:
+            missed = max(missed, self._nonempty_fraction)
+        return missed + self._rest_missed
 
     def reasons(self, summary: FrameSummary) -> list[str]:
         """Why corrections are expected."""
