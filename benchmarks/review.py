@@ -1,10 +1,10 @@
 """Whether the frames that a report says to look at first are those with the mistakes.
 
 A mistake is a missed object, a false shape or a wrong label, at an IoU of 0.5 as in the evaluation. For each
-order of the frames: the share of the mistakes found over the share of frames looked at, as the area under that
-curve (0.5 in no order) and at a quarter of the frames. What is learned is learned from other frames than those
-that it orders. The probabilities are those of a bootstrap over frames (in a video, over blocks of frames) that
-the learned order has a larger area than another one.
+order of the frames: the share of the mistakes found over the share of frames looked at, as the area under
+that curve (0.5 in no order) and at a quarter of the frames. What is learned is learned from other frames than
+those that it orders. The last column is the share of the bootstraps over frames (in a video, over blocks of
+frames) in which the learned order has a larger area.
 
     python examples/blood_cells.py bccd odd.safetensors
     python examples/blood_cells.py bccd even.safetensors --even
@@ -25,6 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from review_mistakes import (
+    Array,
+    area_under,
+    bootstrap,
+    boxes,
+    count_mistakes,
+    fold_numbers,
+    match_objects,
+    shapes_from,
+)
 from review_sets import Found, Picture, read_cells, read_photographs, read_video
 
 from prefect_cvat.geometry.bounding_box import area
@@ -36,12 +46,6 @@ from prefect_cvat.review.frame_ranking import rank_frames
 from prefect_cvat.review.frame_summary import FrameSummaries, FrameSummary, summarize_shapes
 from prefect_cvat.review.uncertainty import measure_uncertainty
 
-BOOTSTRAPS = 1000
-FOLDS = 10
-BLOCK = 5
-"""Frames of a video that are drawn together."""
-
-Array = Any
 Change = Callable[[list[Found], Picture, int], list[Found]]
 
 
@@ -114,7 +118,7 @@ def compare(pictures: Sequence[Picture], threshold: float, *, is_video: bool) ->
 
 
 def simple_orders(pictures: Sequence[Picture], threshold: float) -> dict[str, Array]:
-    scores = [np.array([each.score for each in of(picture, threshold)]) for picture in pictures]
+    scores = [np.array([each.score for each in shapes_from(picture, threshold)]) for picture in pictures]
     return {
         "random": np.zeros(len(pictures)),
         "number of shapes": np.array([float(len(each)) for each in scores]),
@@ -127,10 +131,6 @@ def simple_orders(pictures: Sequence[Picture], threshold: float) -> dict[str, Ar
 def entropy(scores: Array) -> Array:
     scores = np.clip(scores, 1e-6, 1 - 1e-6)
     return -(scores * np.log2(scores) + (1 - scores) * np.log2(1 - scores))
-
-
-def of(picture: Picture, threshold: float) -> list[Found]:
-    return [each for each in picture.found if each.score >= threshold]
 
 
 def reported_order(pictures: Sequence[Picture], threshold: float, lowest: float) -> Array:
@@ -161,7 +161,7 @@ def learned_order(
             picture = pictures[number]
             kept = [index for index, each in enumerate(picture.found) if each.score >= threshold]
             shapes = [shape_of(seen[number][index], names) for index in kept]
-            right = match(picture, threshold)
+            right = match_objects(picture, threshold)[0]
             for each, is_right in zip(measure_uncertainty(shapes), right, strict=True):
                 evidence.add(neutral_group(each, picture.size, names, without), is_right)
         calibration = neutral(fit_calibration(evidence), without)
@@ -249,73 +249,6 @@ def agreed(found: list[Found], others: Sequence[list[Found]]) -> list[Found]:
         scores.append(best)
     means = np.mean(scores, axis=0)
     return [Found(each.label, float(score), each.box) for each, score in zip(found, means, strict=True)]
-
-
-def boxes(found: Sequence[Found]) -> Array:
-    return np.array([each.box for each in found], dtype=float).reshape(-1, 4)
-
-
-def match(picture: Picture, threshold: float) -> list[bool]:
-    """Which of the shapes from a threshold on are right, in their order."""
-    return match_objects(picture, threshold)[0]
-
-
-def count_mistakes(picture: Picture, threshold: float) -> tuple[int, int]:
-    """How many objects are missed, and how many shapes are false or have a wrong label."""
-    right, matched = match_objects(picture, threshold)
-    return len(picture.truth) - matched, len(right) - sum(right)
-
-
-def match_objects(picture: Picture, threshold: float) -> tuple[list[bool], int]:
-    """Which shapes are right, and how many objects have a shape, if only with a wrong label."""
-    found = of(picture, threshold)
-    right = [False] * len(found)
-    free = np.ones(len(picture.truth), dtype=bool)
-    if not found or not picture.truth:
-        return right, 0
-    iou = box_iou(boxes(found), np.array([box for _, box in picture.truth], dtype=float))
-    labels = np.array([label for label, _ in picture.truth])
-    by_score = sorted(range(len(found)), key=lambda index: -found[index].score)
-    for same_label in (True, False):
-        for index in by_score:
-            allowed = free & (labels == found[index].label) if same_label else free
-            place = int((iou[index] * allowed).argmax())
-            if not right[index] and allowed[place] and iou[index, place] >= 0.5:
-                free[place] = False
-                right[index] = same_label
-                if not same_label:
-                    continue
-    return right, int((~free).sum())
-
-
-def area_under(values: Array, mistakes: Array) -> tuple[float, float]:
-    """The area under the share of mistakes over the share of frames, and that share at a quarter of the frames.
-
-    Frames with equal values come in random order: each counts with their mean.
-    """
-    if not mistakes.sum():
-        return float("nan"), float("nan")
-    _, group = np.unique(-values, return_inverse=True)
-    means = np.bincount(group, mistakes) / np.bincount(group)
-    found = np.concatenate([[0.0], np.cumsum(means[np.sort(group)])]) / mistakes.sum()
-    shares = np.linspace(0, 1, len(found))
-    return float(np.trapezoid(found, shares)), float(np.interp(0.25, shares, found))
-
-
-def fold_numbers(count: int, is_video: bool) -> Array:
-    """The fold of each frame; in a video, frames in a row are alike and belong to one fold."""
-    in_order = np.arange(count) * FOLDS // count
-    return in_order if is_video else np.random.default_rng(3).permutation(in_order)
-
-
-def bootstrap(count: int, is_video: bool) -> Iterator[Array]:
-    random = np.random.default_rng(0)
-    for _ in range(BOOTSTRAPS):
-        if is_video:
-            starts = random.integers(0, count - BLOCK + 1, -(-count // BLOCK))
-            yield (starts[:, None] + np.arange(BLOCK)).ravel()[:count]
-        else:
-            yield random.integers(0, count, count)
 
 
 def measure_speed(frames: int, shapes: int) -> None:

@@ -14,7 +14,7 @@ import av
 import PIL.Image
 import PIL.ImageOps
 
-from prefect_cvat.auto_annotation.functions import nanodet_detection
+from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
 
@@ -67,12 +67,12 @@ def read_photographs(folder: Path) -> list[Picture]:
             ]
             pictures.setdefault(path.name, Picture(open_picture(path), truth, labels))
     found = list(pictures.values())
-    detect(nanodet_detection.create(), found)
+    detect(load_function("nanodet_detection", {}), found)
     return found
 
 
 def read_cells(folder: Path, weights: Sequence[Path]) -> list[Picture]:
-    """72 photographs of blood cells. Each is shown to the detector that was trained on every other one of them.
+    """72 photographs of blood cells, each with the detector that was not trained on it.
 
     Args:
         folder: The photographs.
@@ -96,9 +96,10 @@ def read_video(video: Path) -> list[Picture]:
     with av.open(str(video)) as container:
         frames = (frame.to_image() for frame in container.decode(video=0))
         pictures = [
-            Picture(image, persons.get(number, []), labels) for number, image in zip(range(60), frames)
+            Picture(image, persons.get(number, []), labels)
+            for number, image in zip(range(60), frames, strict=False)
         ]
-    detect(nanodet_detection.create(), pictures)
+    detect(load_function("nanodet_detection", {}), pictures)
     return pictures
 
 

@@ -2,6 +2,7 @@
 
 The photographs are those of the BCCD data set (MIT): a folder with `images/*.jpg` and `annotations/*.xml` in
 Pascal VOC's format. Every other one is trained on, so that the others can tell how good the detector is.
+`learning_loop.py` begins with a few of them, and trains on what people have corrected.
 
     python examples/blood_cells.py ../bccd blood_cells.safetensors
 
@@ -33,6 +34,9 @@ SIZE = 320, 240
 """Pixels of what the model sees, across and down."""
 
 Target = dict[str, Tensor]
+
+Photograph = tuple[Path, list[tuple[str, list[float]]]]
+"""The file, and the labels and boxes on it."""
 
 
 class BloodCells:
@@ -114,7 +118,7 @@ def to_tensor(image: PIL.Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
 
 
-def read_photographs(folder: Path) -> list[tuple[Path, list[tuple[str, list[float]]]]]:
+def read_photographs(folder: Path) -> list[Photograph]:
     """The photographs in the order of their names, each with the labels and boxes on it."""
     photographs = []
     for path in sorted((folder / "annotations").glob("*.xml")):
@@ -127,12 +131,19 @@ def read_photographs(folder: Path) -> list[tuple[Path, list[tuple[str, list[floa
     return photographs
 
 
-def train(folder: Path, *, epochs: int = 40, batch_size: int = 6, seed: int = 0) -> FCOS:
-    """Train the detector on every other photograph."""
+def train(
+    photographs: list[Photograph],
+    model: FCOS | None = None,
+    *,
+    epochs: int = 40,
+    batch_size: int = 6,
+    seed: int = 0,
+) -> FCOS:
+    """Train a new detector, or train one further."""
     torch.manual_seed(seed)
     chance = random.Random(seed)
-    samples = [read_sample(*photograph) for photograph in read_photographs(folder)[::2]]
-    model = new_model().train()
+    samples = [read_sample(*photograph) for photograph in photographs]
+    model = (new_model() if model is None else model).train()
     steps = epochs * (len(samples) // batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
@@ -177,8 +188,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the photographs")
     parser.add_argument("weights", type=Path, help="the file to write")
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--even", action="store_true", help="train on the 2nd, 4th, ... photograph")
     arguments = parser.parse_args()
-    save_file(train(arguments.folder, epochs=arguments.epochs).state_dict(), arguments.weights)
+    photographs = read_photographs(arguments.folder)[arguments.even :: 2]
+    save_file(train(photographs, epochs=arguments.epochs).state_dict(), arguments.weights)
     print(f"written to {arguments.weights}")
 
 

@@ -92,14 +92,18 @@ def _find_overlaps(
     types = sorted({shapes[index]["type"] for index in with_area})
     type_number = np.array([types.index(shapes[index]["type"]) for index in with_area])
     coordinates = np.array([boxes[index] for index in with_area], dtype=np.float64)
+    left, right = coordinates[:, 0], coordinates[:, 2]
+    from_left = np.argsort(left, kind="stable")
     found: dict[int, tuple[float, int]] = {}
     for start in range(0, len(with_area), MAX_ROWS):
-        end = min(start + MAX_ROWS, len(with_area))
-        rows = np.arange(start, end)[:, None]
-        iou = box_iou(coordinates[start:end], coordinates[:end])
-        iou *= (type_number[rows] == type_number[:end]) & (np.arange(end) < rows)
+        rows = from_left[start : start + MAX_ROWS]  # boxes side by side: few others can overlap with them
+        columns = np.flatnonzero((left < right[rows].max()) & (right > left[rows].min()))
+        if not len(columns):
+            continue
+        iou = box_iou(coordinates[rows], coordinates[columns])
+        iou *= (type_number[rows][:, None] == type_number[columns]) & (columns < rows[:, None])
         best = iou.argmax(axis=1)
-        for row in np.flatnonzero(iou.max(axis=1) >= MIN_IOU).tolist():
-            column = int(best[row])
-            found[with_area[start + row]] = (float(iou[row, column]), with_area[column])
+        for place in np.flatnonzero(iou.max(axis=1) >= MIN_IOU).tolist():
+            row, column = int(rows[place]), int(columns[best[place]])
+            found[with_area[row]] = (float(iou[place, best[place]]), with_area[column])
     return found
