@@ -10,7 +10,7 @@ from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choos
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
+from prefect_cvat.options.execution_options import ExecutionSettings, TrackReviewOptions
 from prefect_cvat.options.existing_annotation_options import ReplacementOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
@@ -36,7 +36,7 @@ def track_task(
     labels: LabelOptions = LabelOptions(),
     existing_annotations: ReplacementOptions = ReplacementOptions(),
     frames: FrameOptions = FrameOptions(),
-    review: ReviewOptions = ReviewOptions(),
+    review: TrackReviewOptions = TrackReviewOptions(),
     annotations: AnnotationOptions = AnnotationOptions(),
     execution: ExecutionSettings = ExecutionSettings(),
 ) -> RunReport:

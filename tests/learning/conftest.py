@@ -32,7 +32,7 @@ def remove_label(client):
     def remove(project, name):
         found = client._transport.json("GET", f"/api/labels?project_id={project}")["results"]
         [number] = [label["id"] for label in found if label["name"] == name]
-        client._transport.request("DELETE", f"/api/labels/{number}")
+        client._transport.json("DELETE", f"/api/labels/{number}")
 
     return remove
 

@@ -25,29 +25,25 @@ def f1(counts, missed, threshold):
 
 def test_threshold_is_near_the_best_f1():
     counts = {score: (round(40 * (score / 100) ** 3), 40) for score in range(30, 100, 5)}
-    found = learn(shapes=rows("car", counts), thresholds={"car": 0.3}, missed={"car": 5})
+    found = learn(shapes=rows("car", counts), missed={"car": 5})
     best = max(f1(counts, 5, threshold) for threshold in counts)
     assert f1(counts, 5, 100 * found.thresholds["car"]) > best - 0.02
     assert 0.45 < found.thresholds["car"] < 0.8
 
 
 def test_threshold_falls_where_nearly_all_is_right_but_not_below_half_of_the_lowest_score():
-    found = learn(
-        shapes=rows("car", {60: (39, 40), 80: (40, 40)}), thresholds={"car": 0.6}, missed={"car": 40}
-    )
+    found = learn(shapes=rows("car", {60: (39, 40), 80: (40, 40)}), missed={"car": 40})
     assert 0.3 <= found.thresholds["car"] < 0.5
 
 
 def test_labels_with_few_shapes_get_no_threshold():
-    found = learn(
-        shapes=[*rows("car", {60: (5, 19)}), *rows("dog", {60: (5, 20)})], thresholds={"car": 0.6, "dog": 0.6}
-    )
+    found = learn(shapes=[*rows("car", {60: (5, 19)}), *rows("dog", {60: (5, 20)})])
     assert list(found.thresholds) == ["dog"]
 
 
 def test_thresholds_are_by_label_of_the_function():
     labels = {"auto": "car", "truck": "car", "plant": None}
-    found = learn(shapes=rows("car", {60: (20, 40)}), thresholds={"car": 0.6}, labels=labels)
+    found = learn(shapes=rows("car", {60: (20, 40)}), labels=labels)
     assert set(found.thresholds) == {"auto", "truck"}
 
 

@@ -131,7 +131,8 @@ def test_tracks_and_tags_have_no_score(client, annotated, make_task):
     assert "nothing is learned from them: 2" in "\n".join(report.lines())
 
     people = annotated(4)
-    track_task(client, people.task_id, Boxes(), tracking=TrackOptions(min_length=2), use_cache=False)
+    options = TrackOptions(min_length=2, activation=0.3, high_confidence=0.3)
+    track_task(client, people.task_id, Boxes(), track_options=options, use_cache=False)
     people.delete(people.shapes(0)[1])
     report = learn_task(client, people.task_id)
     assert (report.functions["Boxes"].shapes, report.without_score) == (2, 2)

@@ -13,17 +13,25 @@ import prefect_cvat
 from prefect_cvat.cli.commands.annotate import annotate
 from prefect_cvat.cli.commands.evaluate import evaluate
 from prefect_cvat.cli.commands.export import export
+from prefect_cvat.cli.commands.learn import learn
 from prefect_cvat.cli.commands.refine import refine
 from prefect_cvat.cli.commands.tasks import tasks
 from prefect_cvat.cli.commands.track import track
 from prefect_cvat.options import keyword_types as keywords
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
-from prefect_cvat.options.execution_options import ExecutionOptions, FetchOptions, ModelOptions, ReviewOptions
+from prefect_cvat.options.execution_options import (
+    ExecutionOptions,
+    FetchOptions,
+    ModelOptions,
+    ReviewOptions,
+    TrackReviewOptions,
+)
 from prefect_cvat.options.existing_annotation_options import ExistingOptions, ReplacementOptions
 from prefect_cvat.options.export_options import ExportOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.learn_options import LearnOptions
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
@@ -46,8 +54,9 @@ GROUPS = {
         LabelOptions,
         ReplacementOptions,
         FrameOptions,
-        ReviewOptions,
+        TrackReviewOptions,
     ),
+    learn: (LearnOptions,),
     refine: (RefineOptions, FetchOptions),
     evaluate: (EvaluationOptions, LabelOptions, ExecutionOptions),
     export: (ExportOptions, LabelOptions, FrameOptions, ExecutionOptions),

@@ -35,10 +35,14 @@ def test_an_error_leaves_the_file_as_it_was(folder):
         learned.functions["f"] = LearnedFunction(shapes=3)
     [path] = folder.rglob("*.json")
     before = path.read_bytes()
-    changing = changing_learned(SERVER, 7, 42)
-    changing.__enter__().functions.clear()
+
+    def fail():
+        with changing_learned(SERVER, 7, 42) as learned:
+            learned.functions.clear()
+            raise RuntimeError
+
     with pytest.raises(RuntimeError):
-        changing.__exit__(RuntimeError, RuntimeError("failed"), None)
+        fail()
     assert path.read_bytes() == before
     assert not list(folder.rglob("*.part"))
     assert path.stat().st_mode & 0o077 == 0

@@ -69,16 +69,13 @@ def _thresholds(
     scores: dict[str, Counter[float]] = {}
     for group, _, total in shapes:
         scores.setdefault(group.label, Counter())[group.score / SCORE_STEPS] += total
-    lowest: dict[str, float] = {}
     own: dict[str, list[str]] = {}
     for _, evidence in sorted(tasks.items()):
-        for label, threshold in evidence.thresholds.items():
-            lowest[label] = min(threshold, lowest.get(label, 1.0))
         for name, target in evidence.labels.items():
             if target is not None and name not in own.setdefault(target, []):
                 own[target].append(name)
     by_label = {
-        label: _threshold(of_label, label, calibration, missed.get(label, 0), lowest[label])
+        label: _threshold(of_label, label, calibration, missed.get(label, 0))
         for label, of_label in sorted(scores.items())
         if of_label.total() >= MIN_SHAPES
     }
@@ -87,9 +84,7 @@ def _thresholds(
     }
 
 
-def _threshold(
-    scores: Counter[float], label: str, calibration: Calibration, missed: int, lowest: float
-) -> float:
+def _threshold(scores: Counter[float], label: str, calibration: Calibration, missed: int) -> float:
     """The threshold of a label with the best expected F1.
 
     Args:
@@ -97,7 +92,6 @@ def _threshold(
         label: The label.
         calibration: The probability that a shape is right.
         missed: The number of objects without a shape.
-        lowest: The lowest score of the shapes.
     """
     probability = calibration.of_labels({0: label}).at_typical_size
     objects = missed + sum(count * probability(0, score) for score, count in scores.items())
@@ -107,7 +101,7 @@ def _threshold(
         written += count
         best = max(best, 2 * found / (written + objects))
     half = min(max(best / 2, 1e-6), 1 - 1e-6)
-    return min(max(calibration.score_at(half, label), lowest / 2), MAX_THRESHOLD)
+    return min(max(calibration.score_at(half, label), min(scores) / 2), MAX_THRESHOLD)
 
 
 def _label_map(tasks: Mapping[int, TaskEvidence]) -> dict[str, str]:

@@ -44,7 +44,6 @@ class _OfFunction:
         self.shapes = Evidence()
         self.confusions: Counter[tuple[str, str]] = Counter()
         self.missed: Counter[str] = Counter()
-        self.thresholds: dict[str, float] = {}
         self.headers = headers
         self.labels: dict[str, str | None] = {}
         for header in headers:
@@ -64,7 +63,6 @@ class _OfFunction:
                 shape.iou,
             )
             self.shapes.add(group, _is_right(each, shape.box))
-            self.thresholds[label] = min(shape.score, self.thresholds.get(label, 1.0))
             if each.kind == "relabelled":
                 self.confusions[label, each.label] += 1
 
@@ -83,7 +81,6 @@ class _OfFunction:
                 for (written, corrected), count in self.confusions.most_common()
             ],
             labels=self.labels,
-            thresholds=self.thresholds,
             runs=[header.run for header in self.headers],
             function_version=self.headers[-1].provenance.function_version,
         )

@@ -16,6 +16,7 @@ __all__ = [
     "FetchSettings",
     "ModelOptions",
     "ReviewOptions",
+    "TrackReviewOptions",
 ]
 
 MAX_DOWNLOADS = 16
@@ -105,8 +106,8 @@ class FetchSettings(FetchOptions, ModelOptions):
     """The model and batches."""
 
 
-class ReviewOptions(OptionModel):
-    """Options for the review of frames."""
+class TrackReviewOptions(OptionModel):
+    """Options for the review of frames with tracks."""
 
     group: ClassVar[str] = "Review"
 
@@ -118,6 +119,18 @@ class ReviewOptions(OptionModel):
             description="Number of frames to review first that the report lists; 0 for none.",
         ),
     ] = 20
+    open_issues: Annotated[
+        int,
+        Field(
+            ge=0,
+            description=("Number of these frames on which an issue is opened in CVAT, one for each frame."),
+        ),
+    ] = 0
+
+
+class ReviewOptions(TrackReviewOptions):
+    """Options for the review of frames."""
+
     review_threshold: Annotated[
         Annotated[float, Field(ge=0, le=1)] | None,
         Field(
@@ -129,10 +142,3 @@ class ReviewOptions(OptionModel):
             ),
         ),
     ] = None
-    open_issues: Annotated[
-        int,
-        Field(
-            ge=0,
-            description=("Number of these frames on which an issue is opened in CVAT, one for each frame."),
-        ),
-    ] = 0

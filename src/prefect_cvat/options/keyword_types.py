@@ -55,7 +55,6 @@ class TrackKeywords(FetchKeywords, total=False):
     use_cache: bool
     refresh_cache: bool
     review_frames: int
-    review_threshold: float | None
     open_issues: int
 
 
@@ -65,6 +64,7 @@ class AnnotateKeywords(TrackKeywords, total=False):
     score_attribute: str | None
     skip_existing_iou: float | None
     skip_existing_source: ExistingSource | Literal["manual", "auto", "all"]
+    review_threshold: float | None
 
 
 class RefineKeywords(FetchKeywords, total=False):

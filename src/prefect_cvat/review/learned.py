@@ -58,7 +58,6 @@ class TaskEvidence(BaseModel):
         missed: The number of objects that people have drawn, by label.
         confusions: Changed labels.
         labels: The task's label for each label of the function; None for dropped labels.
-        thresholds: The lowest confidence with which shapes were written, by label of the task.
         runs: The ids of the runs.
         function_version: The version of the function in the last run.
     """
@@ -70,7 +69,6 @@ class TaskEvidence(BaseModel):
     missed: dict[str, int] = Field(default_factory=dict)
     confusions: list[Confusion] = Field(default_factory=list)
     labels: dict[str, str | None] = Field(default_factory=dict)
-    thresholds: dict[str, float] = Field(default_factory=dict)
     runs: list[str] = Field(default_factory=list)
     function_version: str | None = None
 

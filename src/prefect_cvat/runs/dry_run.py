@@ -63,6 +63,7 @@ def _dry_run(
     found = AnnotateDryRun(
         **common,
         labels=spec.by_name(),
+        learned=run.report.learned,
         skip_existing_iou=run.options.skip_existing_iou,
         skip_existing_source=str(run.options.skip_existing_source),
         left_out_ranges={

@@ -22,7 +22,9 @@ def track(
     function: FunctionChoice,
     track_options: TrackOptions,
     shape_tracking_options: ShapeTrackingOptions,
-    options: Annotated[Options, Without("score_attribute", "skip_existing_iou", "skip_existing_source")],
+    options: Annotated[
+        Options, Without("score_attribute", "skip_existing_iou", "skip_existing_source", "review_threshold")
+    ],
     output: RunReportOptions,
 ) -> None:
     """Create tracks from the detections of a function, or from shapes that somebody has drawn.

@@ -119,6 +119,7 @@ class AnnotateDryRun(DryRun):
         skip_existing_iou: The minimum IoU with existing annotations at which annotations are left out.
         skip_existing_source: The existing annotations to compare with: `manual`, `auto` or `all`.
         left_out_ranges: The frames that are left out, by reason, as text.
+        learned: What was learned from corrections and is used, or why nothing is; else empty.
         trial: What the run would write for the first chunk; None if there is nothing to do.
         seconds: The estimated duration of the run in seconds.
         batches: The estimated number of batches.
@@ -128,6 +129,7 @@ class AnnotateDryRun(DryRun):
     skip_existing_iou: float | None
     skip_existing_source: str
     left_out_ranges: dict[str, str]
+    learned: str = ""
     trial: Trial | None = None
     seconds: float = 0.0
     batches: int = 0
@@ -145,6 +147,8 @@ class AnnotateDryRun(DryRun):
             f"left out, {why}: {pluralize(count, 'frame')} ({self.left_out_ranges[why]})"
             for why, count in self.left_out.items()
         ]
+        if self.learned:
+            lines.append(self.learned)
         lines += self._label_lines()
         if self.skip_existing_iou is not None:
             lines.append(
