@@ -381,7 +381,7 @@ def test_order_of_photographs_is_better_than_simple_ones(photographs):
     }
     plain = area_of(photographs, benchmark.reported_order(pictures, 0.4, 0.4))
     with_unwritten = area_of(photographs, benchmark.reported_order(pictures, 0.4, 0.2))
-    assert areas["random"] == 0.5
+    assert areas["random"] == pytest.approx(0.5)
     assert with_unwritten > plain > max(areas.values())  # it was 0.79, 0.75 and 0.72
 
 
