@@ -33,9 +33,6 @@ from prefect_cvat.sandbox import Sandbox
 SEED = 6
 """Photographs that the first detector is trained on."""
 
-SCORE = 0.3
-"""Confidence threshold of the first round, and of labels without a learned one."""
-
 GOOD_ENOUGH = 0.7
 """IoU from which the person leaves a box where it is."""
 
@@ -144,7 +141,7 @@ def run(folder: Path, work: Path, rounds: int, epochs: int) -> list[tuple[SavedT
             both = []
             for project, file, learned in ((with_loop, weights, True), (without, first, False)):
                 task = new_task(client, person, project, f"round {number}", part)
-                report = annotate_task(client, task, BloodCells(str(file), SCORE), learned=learned)
+                report = annotate_task(client, task, BloodCells(str(file)), learned=learned)
                 person.correct(client, task)
                 both.append(saved_time(client, task))
                 if learned:

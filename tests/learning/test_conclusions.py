@@ -1,9 +1,10 @@
 """What follows from corrections: thresholds and a label map."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from prefect_cvat.learning.conclusions import conclude
-from prefect_cvat.review.evidence import Evidence
 from prefect_cvat.review.learned import Confusion, TaskEvidence
 
 
@@ -12,8 +13,12 @@ def rows(label, counts):
     return [(label, score, -6, False, 0, right, total) for score, (right, total) in counts.items()]
 
 
+def evidence(hour=0, **fields):
+    return TaskEvidence(learned=datetime(2026, 11, 28, hour, tzinfo=UTC), **fields)
+
+
 def learn(**fields):
-    return conclude({1: TaskEvidence(**{"frames": 10, **fields})})
+    return conclude({1: evidence(**{"frames": 10, **fields})})
 
 
 def f1(counts, missed, threshold):
@@ -72,25 +77,35 @@ def test_label_that_several_labels_of_the_function_are_mapped_to_is_not_mapped()
 
 
 def test_people_who_disagree_about_a_label_map_nothing():
-    of_one = TaskEvidence(
+    of_one = evidence(
         shapes=rows("truck", {80: (0, 20)}),
         confusions=[Confusion(written="truck", corrected="car", count=20)],
         labels={"truck": "truck"},
     )
-    of_other = TaskEvidence(shapes=rows("truck", {80: (25, 25)}), labels={"truck": "truck"})
+    of_other = evidence(shapes=rows("truck", {80: (25, 25)}), labels={"truck": "truck"})
     assert conclude({1: of_one}).label_map == {"truck": "car"}
     assert conclude({1: of_one, 2: of_other}).label_map == {}
 
 
 def test_tasks_add_up():
-    one = TaskEvidence(shapes=rows("car", {60: (5, 20)}), frames=4, missed={"car": 3})
+    one = evidence(shapes=rows("car", {60: (5, 20)}), frames=4, missed={"car": 3})
     found = conclude({7: one, 3: one})
     assert (found.shapes, found.right, found.frames, found.missed, found.tasks) == (40, 10, 8, 6, [3, 7])
     assert found.missed_per_frame == pytest.approx((6 + 0.5) / (8 + 2))
 
 
 def test_nothing_corrected_gives_the_prior():
-    found = conclude({1: TaskEvidence()})
+    found = conclude({1: evidence()})
     assert (found.thresholds, found.label_map, found.shapes) == ({}, {}, 0)
     assert found.calibration.score == 1
-    assert len(Evidence()) == 0
+
+
+def test_earlier_versions_of_the_function_count_a_tenth():
+    bad = evidence(shapes=rows("car", {60: (0, 200)}), frames=10, missed={"car": 40}, function_version="1")
+    good = evidence(1, shapes=rows("car", {60: (190, 200)}), frames=10, function_version="2")
+    found = conclude({1: bad, 2: good})
+    assert found.calibration.of_labels({1: "car"}).at_typical_size(1, 0.6) > 0.8
+    assert found.missed_per_frame < 0.5
+    assert (found.shapes, found.right, found.missed) == (400, 190, 40)
+    same = good.model_copy(update={"function_version": "1"})
+    assert conclude({1: bad, 2: same}).calibration.of_labels({1: "car"}).at_typical_size(1, 0.6) < 0.6

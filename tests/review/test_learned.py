@@ -1,6 +1,7 @@
 """What was learned in a project is kept in a file of its own, as a whole."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_an_error_leaves_the_file_as_it_was(folder):
 def test_threads_that_learn_at_once_lose_nothing():
     def learn(task):
         with changing_learned(SERVER, 7, task) as learned:
-            learned.evidence.setdefault("f", {})[task] = TaskEvidence(frames=task)
+            learned.evidence.setdefault("f", {})[task] = TaskEvidence(frames=task, learned=datetime.now(UTC))
 
     threads = [threading.Thread(target=learn, args=[task]) for task in range(1, 9)]
     for thread in threads:

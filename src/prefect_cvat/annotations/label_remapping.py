@@ -26,6 +26,7 @@ from prefect_cvat.planning.run_attributes import RunAttributes
 from prefect_cvat.review.calibration import ShapeProbability
 from prefect_cvat.review.frame_summary import FrameSummary, summarize_shapes
 from prefect_cvat.review.score_histogram import score_bin
+from prefect_cvat.review.uncertainty import ShapeJudge
 
 __all__ = ["Annotations", "LabelRemapper"]
 
@@ -161,14 +162,19 @@ class LabelRemapper:
             if self._summarize:
                 # a frame whose detections all overlap existing annotations is not empty
                 others = len(result.tags) - tags_before + result.overlapping_existing - overlapping_before
-                judge = self._probability and self._probability.on_image(frame.width, frame.height)
                 written = result.shapes[shapes_before:]
-                summary = summarize_shapes(found.frame, written, others, unwritten=unwritten, judge=judge)
+                summary = summarize_shapes(
+                    found.frame, written, others, unwritten=unwritten, judge=self._judge(frame)
+                )
                 summary.has_failed = found.error is not None
                 result.summaries.append(summary)
             if pack_at is not None:
                 result.pack(pack_at)
         return result
+
+    def _judge(self, frame: Frame) -> ShapeJudge | None:
+        """The learned probability that a shape on a frame is right."""
+        return self._probability.on_image(frame.width, frame.height) if self._probability else None
 
     def _add_tag(
         self, tag: LabeledImageRequest, frame: Frame, result: Annotations, there: ExistingOnFrame | None

@@ -4,13 +4,17 @@ The threshold of a label is the one with the best F1. That is where a shape is r
 half the best F1 (Lipton et al., Optimal thresholding of classifiers to maximize F1 measure, 2014). So it
 follows from the calibration, whose prior keeps it steady with few corrections. It may be below the threshold
 of the runs, though not below half of it: what a function finds there was never corrected.
+
+A function that was trained again is another one, and little better known than by its name: what was learned
+about an earlier version counts a tenth.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from operator import attrgetter
 
 from prefect_cvat.review.calibration import Calibration, fit_calibration
 from prefect_cvat.review.evidence import SCORE_STEPS, Evidence
@@ -26,6 +30,9 @@ MIN_CONFUSIONS = 5
 
 MAX_THRESHOLD = 0.95
 
+EARLIER_VERSION = 0.1
+"""How many shapes a shape of an earlier version of the function counts as."""
+
 PRIOR_MISSED, PRIOR_FRAMES = 0.5, 2
 """Missed objects, and frames with them, that count as seen before the first correction."""
 
@@ -37,38 +44,46 @@ def conclude(tasks: Mapping[int, TaskEvidence]) -> LearnedFunction:
         tasks: The evidence by task.
     """
     shapes = Evidence()
-    missed: Counter[str] = Counter()
+    missed: defaultdict[str, float] = defaultdict(float)
+    frames = right = total = 0.0
     confusions: Counter[tuple[str, str]] = Counter()
+    version = max(tasks.values(), key=attrgetter("learned")).function_version
     for evidence in tasks.values():
-        shapes.merge(Evidence(evidence.shapes))
-        missed.update(evidence.missed)
+        weight = 1.0 if evidence.function_version == version else EARLIER_VERSION
+        of_task = Evidence(evidence.shapes)
+        shapes.merge(of_task, weight)
+        for label, count in evidence.missed.items():
+            missed[label] += weight * count
+        frames += weight * evidence.frames
+        right, total = right + of_task.right, total + of_task.total
         confusions.update({(each.written, each.corrected): each.count for each in evidence.confusions})
-    frames = sum(evidence.frames for evidence in tasks.values())
     calibration = fit_calibration(shapes)
     return LearnedFunction(
         calibration=calibration,
-        missed_per_frame=(missed.total() + PRIOR_MISSED) / (frames + PRIOR_FRAMES),
+        missed_per_frame=(sum(missed.values()) + PRIOR_MISSED) / (frames + PRIOR_FRAMES),
         thresholds=_thresholds(tasks, shapes, calibration, missed),
         label_map=_label_map(tasks),
         confusions=[
             Confusion(written=written, corrected=corrected, count=count)
             for (written, corrected), count in confusions.most_common()
         ],
-        shapes=len(shapes),
-        right=shapes.right,
-        frames=frames,
-        missed=missed.total(),
+        shapes=round(total),
+        right=round(right),
+        frames=sum(evidence.frames for evidence in tasks.values()),
+        missed=sum(sum(evidence.missed.values()) for evidence in tasks.values()),
         tasks=sorted(tasks),
     )
 
 
 def _thresholds(
-    tasks: Mapping[int, TaskEvidence], shapes: Evidence, calibration: Calibration, missed: Mapping[str, int]
+    tasks: Mapping[int, TaskEvidence], shapes: Evidence, calibration: Calibration, missed: Mapping[str, float]
 ) -> dict[str, float]:
     """Thresholds by label of the function."""
-    scores: dict[str, Counter[float]] = {}
+    scores: dict[str, dict[float, float]] = {}
     for group, _, total in shapes:
-        scores.setdefault(group.label, Counter())[group.score / SCORE_STEPS] += total
+        of_label = scores.setdefault(group.label, {})
+        score = group.score / SCORE_STEPS
+        of_label[score] = of_label.get(score, 0.0) + total
     own: dict[str, list[str]] = {}
     for _, evidence in sorted(tasks.items()):
         for name, target in evidence.labels.items():
@@ -77,14 +92,14 @@ def _thresholds(
     by_label = {
         label: _threshold(of_label, label, calibration, missed.get(label, 0))
         for label, of_label in sorted(scores.items())
-        if of_label.total() >= MIN_SHAPES
+        if sum(of_label.values()) >= MIN_SHAPES
     }
     return {
         name: round(threshold, 3) for label, threshold in by_label.items() for name in own.get(label, [label])
     }
 
 
-def _threshold(scores: Counter[float], label: str, calibration: Calibration, missed: int) -> float:
+def _threshold(scores: Mapping[float, float], label: str, calibration: Calibration, missed: float) -> float:
     """The threshold of a label with the best expected F1.
 
     Args:
@@ -110,7 +125,7 @@ def _label_map(tasks: Mapping[int, TaskEvidence]) -> dict[str, str]:
     Where several labels of the function are mapped to one of the task, it is not known which of them a shape
     had.
     """
-    written: Counter[str] = Counter()
+    written: dict[str, float] = defaultdict(float)
     changed: dict[str, Counter[str]] = {}
     for evidence in tasks.values():
         targets = Counter(target for target in evidence.labels.values() if target is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 
@@ -83,6 +84,7 @@ class _OfFunction:
             labels=self.labels,
             runs=[header.run for header in self.headers],
             function_version=self.headers[-1].provenance.function_version,
+            learned=datetime.now(UTC),
         )
 
 

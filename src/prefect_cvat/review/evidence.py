@@ -66,7 +66,7 @@ def is_at_edge(box: tuple[float, float, float, float], width: int, height: int) 
     return left <= margin_x or top <= margin_y or right >= width - margin_x or bottom >= height - margin_y
 
 
-Row = tuple[str, int, int, bool, int, int, int]
+Row = tuple[str, int, int, bool, int, float, float]
 """A group and its numbers of right shapes and of all shapes, as they are stored."""
 
 
@@ -78,37 +78,43 @@ class Evidence:
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._counts: dict[ShapeGroup, list[int]] = {}
-        for *group, right, total in rows:
-            self._add(ShapeGroup(*group), right, total)
+        self._counts: dict[ShapeGroup, list[float]] = {}
+        for label, score, area, at_edge, overlap, right, total in rows:
+            self._add(ShapeGroup(label, score, area, at_edge, overlap), right, total)
 
     def add(self, group: ShapeGroup, is_right: bool) -> None:
         """Add a shape that somebody has looked at."""
         self._add(group, int(is_right), 1)
 
-    def merge(self, other: Evidence) -> None:
-        """Add the shapes of another task."""
+    def merge(self, other: Evidence, weight: float = 1.0) -> None:
+        """Add the shapes of another task.
+
+        Args:
+            other: The shapes.
+            weight: How many shapes each of them counts as.
+        """
         for group, (right, total) in other._counts.items():
-            self._add(group, right, total)
+            self._add(group, weight * right, weight * total)
 
     def rows(self) -> list[Row]:
         """The groups with their numbers of right shapes and of all shapes, sorted."""
         return [(*group, right, total) for group, (right, total) in sorted(self._counts.items())]
 
-    def __iter__(self) -> Iterator[tuple[ShapeGroup, int, int]]:
+    def __iter__(self) -> Iterator[tuple[ShapeGroup, float, float]]:
         for group, (right, total) in self._counts.items():
             yield group, right, total
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> float:
         """The number of shapes."""
         return sum(total for _, total in self._counts.values())
 
     @property
-    def right(self) -> int:
+    def right(self) -> float:
         """The number of right shapes."""
         return sum(right for right, _ in self._counts.values())
 
-    def _add(self, group: ShapeGroup, right: int, total: int) -> None:
-        counts = self._counts.setdefault(group, [0, 0])
+    def _add(self, group: ShapeGroup, right: float, total: float) -> None:
+        counts = self._counts.setdefault(group, [0.0, 0.0])
         counts[0] += right
         counts[1] += total

@@ -60,6 +60,7 @@ class TaskEvidence(BaseModel):
         labels: The task's label for each label of the function; None for dropped labels.
         runs: The ids of the runs.
         function_version: The version of the function in the last run.
+        learned: When it was learned.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +72,7 @@ class TaskEvidence(BaseModel):
     labels: dict[str, str | None] = Field(default_factory=dict)
     runs: list[str] = Field(default_factory=list)
     function_version: str | None = None
+    learned: datetime
 
 
 class LearnedFunction(BaseModel):

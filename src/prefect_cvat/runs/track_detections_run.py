@@ -145,7 +145,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
                 continue
             items = self._associator.update(frame.number, shapes.get(frame.number, ()))
             probability = self._learned.probability
-            judge = probability and probability.on_image(frame.width, frame.height)
+            judge = probability.on_image(frame.width, frame.height) if probability else None
             uncertainties = measure_uncertainty([shape for _, shape in items], judge)
             numbers = (number for number, _ in items)
             self._collector.add(frame.number, zip(numbers, uncertainties, strict=True))
