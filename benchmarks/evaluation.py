@@ -3,12 +3,14 @@
 `speed` evaluates a large task, from CVAT's shapes to the figures, and has pycocotools do the same. Each frame
 has so many objects of 20 labels, drawn by hand. Most are found, a little off, with a score, some as another
 label, and there are as many false alarms as are missed. The peak is that of the process.
+With `--resamples`, these predictions are also compared with nine of ten of them.
 
 `cells` evaluates the detector of examples/blood_cells.py on the photographs that it was not trained on,
 `photos` NanoDet on photographs of COCO. Both choose thresholds on half of them, and tell the F1 on the other
 half, over many ways to halve them.
 
-    python benchmarks/evaluation.py speed [--frames 10000] [--objects 20] [--way bbox|segm] [--pycocotools]
+    python benchmarks/evaluation.py speed [--frames 10000] [--objects 20] [--way bbox|segm]
+        [--pycocotools] [--resamples 1000]
     python benchmarks/evaluation.py cells BCCD_FOLDER blood_cells.safetensors [--halvings 100]
     python benchmarks/evaluation.py photos COCO_FOLDER [--halvings 100]
 """
@@ -28,15 +30,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from faster_coco_eval import mask
 
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.evaluation import Evaluation, evaluate
+from prefect_cvat.evaluation import Evaluation, compare_evaluations, evaluate
 from prefect_cvat.evaluation.inputs.coco_conversion import compare_in_coco
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.report.tables import aligned, shape_rows
 from prefect_cvat.evaluation.thresholds import best_thresholds
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.detector import DetectionContext
+from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.media.image_decoding import open_image
 from prefect_cvat.models import Label
@@ -55,6 +58,7 @@ def main() -> None:
     speed.add_argument("--objects", type=int, default=20)
     speed.add_argument("--way", choices=("bbox", "segm"), default="bbox", help="boxes or masks")
     speed.add_argument("--pycocotools", action="store_true", help="also let pycocotools do the same")
+    speed.add_argument("--resamples", type=int, default=0, help="also compare, with so many resamples")
     cells = commands.add_parser("cells")
     cells.add_argument("folder", type=Path, help="photographs of blood, see examples/blood_cells.py")
     cells.add_argument("weights", type=Path, help="what the example has written")
@@ -64,7 +68,9 @@ def main() -> None:
         command.add_argument("--halvings", type=int, default=100)
     arguments = parser.parse_args()
     if arguments.command == "speed":
-        measure_speed(arguments.way, arguments.frames, arguments.objects, arguments.pycocotools)
+        measure_speed(
+            arguments.way, arguments.frames, arguments.objects, arguments.pycocotools, arguments.resamples
+        )
     elif arguments.command == "cells":
         sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
         example = importlib.import_module("blood_cells")
@@ -171,7 +177,9 @@ def part(
     )
 
 
-def measure_speed(way: IouType, frame_count: int, objects: int, with_pycocotools: bool) -> None:
+def measure_speed(
+    way: IouType, frame_count: int, objects: int, with_pycocotools: bool, resamples: int
+) -> None:
     frames = [Frame(number, f"{number}.png", WIDTH, HEIGHT) for number in range(frame_count)]
     truth, found = annotate(frame_count, objects, way)
     started = time.perf_counter()
@@ -186,7 +194,20 @@ def measure_speed(way: IouType, frame_count: int, objects: int, with_pycocotools
         f" {frame_count / (done - started):.0f} frames per second; peak of the process {peak:.0f} MB;"
         f" AP {result.ap:.6f}, F1 {result.f1:.3f}"
     )
+    if resamples:
+        fewer = [item for place, item in enumerate(compared[way].predictions) if place % 10]
+        other = evaluate(compared[way].truth, fewer, iou_type=way)
+        started = time.perf_counter()
+        difference = compare_evaluations(result, other, range(frame_count), resamples=resamples)
+        recall = difference.overall.metrics["recall"]
+        seconds = time.perf_counter() - started
+        print(
+            f"{way}: {seconds:.1f} s to compare with {len(fewer)} of the predictions, with"
+            f" {resamples} resamples; recall {recall.difference:+.4f} [{recall.low:+.4f}, {recall.high:+.4f}]"
+        )
     if with_pycocotools:
+        for item in compared[way].truth["annotations"] if way == "segm" else ():
+            item["area"] = float(mask.area(item["segmentation"]))  # pycocotools needs it
         started = time.perf_counter()
         ap = evaluate_by_pycocotools(compared[way].truth, compared[way].predictions, way)
         print(f"{way}: pycocotools takes {time.perf_counter() - started:.1f} s; AP {ap:.6f}")

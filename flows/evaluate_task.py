@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.evaluation import TaskEvaluation
-from prefect_cvat.evaluation import evaluate_task as evaluate
+from prefect_cvat.evaluation import TaskComparison, TaskEvaluation
+from prefect_cvat.evaluation.comparison.task_comparison import check_not_itself, compare_predictions
+from prefect_cvat.evaluation.evaluated_task import EvaluatedTask
 from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
+from prefect_cvat.evaluation.inputs.predictions import Predictions
+from prefect_cvat.evaluation.report.calibration_plot import calibrations_of, plot_calibration
+from prefect_cvat.evaluation.report.comparison_tables import (
+    comparison_headline,
+    comparison_lines,
+    difference_rows,
+    render_comparison_markdown,
+)
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
-from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
+from prefect_cvat.evaluation.report.worst_frames import (
+    DrawnFrame,
+    fetch_worst_frames,
+    most_different_frames,
+    rank_worst_frames,
+)
+from prefect_cvat.evaluation.task_evaluation import evaluate_predictions
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
 from prefect_cvat.flows.form import OptionalFunction, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.evaluation_options import ComparisonOptions, EvaluationOptions
 from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
@@ -66,11 +84,13 @@ def evaluate_task(
     truth: GroundTruthSource = "manual",
     truth_task_id: TaskId | None = None,
     evaluation: EvaluationOptions = EvaluationOptions(),
+    comparison: ComparisonOptions = ComparisonOptions(),
+    against_block: CvatFunction | None = None,
     labels: LabelOptions = LabelOptions(),
     frames: FrameOptions = FrameOptions(),
     annotations: AnnotationOptions = AnnotationOptions(),
     execution: ExecutionSettings = ExecutionSettings(),
-) -> TaskEvaluation:
+) -> TaskEvaluation | TaskComparison:
     """Evaluate a function, or what runs have left, on manual annotations; change nothing.
 
     Args:
@@ -82,13 +102,15 @@ def evaluate_task(
         truth: What to evaluate on: manual annotations, the ground-truth job, or those of another task.
         truth_task_id: The number of the other task, with the same images; frames are matched by name.
         evaluation: Which frames count, and what counts as found.
+        comparison: What it is compared with, such as another function, automatic, or task:42.
+        against_block: A block with the function to compare with, in place of that of comparison.
         labels: Which labels of the function count, and from which confidence on.
         frames: Which frames may count, and which images of them.
         annotations: What the annotations are like that are evaluated.
         execution: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
-        How good the annotations are.
+        How good the annotations are, or how they differ from those that they are compared with.
     """
     logger = get_run_logger()
     chosen = None
@@ -96,67 +118,160 @@ def evaluate_task(
         chosen = choose_function(
             function_block, function, function_parameters, execution, labels, annotations
         )
+    against = _against(task_id, comparison, against_block, execution, labels, annotations)
     options = Options.of_form(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None
     with named_as_in_form(), credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])
-        started = RunReport(
-            task_id=task_id,
-            task_name="",
-            url=f"{client.url}/tasks/{task_id}",
-            function=name or "",
-            started=datetime.now(UTC),
-        )
-        with (
-            loaded_function(chosen, client.url, warn=logger.warning)
-            if chosen
-            else server_slot(client.url, warn=logger.warning)
-        ) as loaded:
-            done = evaluate(
+        if chosen is None:
+            check_not_itself(task_id, against)
+
+        def predict(task: EvaluatedTask, function: CvatFunction, loaded: Any) -> Predictions:
+            started = RunReport(
+                task_id=task_id,
+                task_name="",
+                url=f"{client.url}/tasks/{task_id}",
+                function=function.function,
+                started=datetime.now(UTC),
+            )
+            return task.detect(
+                loaded,
+                function_name=function.function,
+                progress=ArtifactProgress(started, logger),
+                submitter=PrefectSubmitter(),
+            )
+
+        def slot_of(function: CvatFunction | None) -> AbstractContextManager[Any]:
+            if function is None:
+                return server_slot(client.url, warn=logger.warning)
+            return loaded_function(function, client.url, warn=logger.warning)
+
+        with slot_of(chosen) as loaded:
+            task = EvaluatedTask.read(
                 client,
                 task_id,
-                loaded,
-                function_name=name,
                 truth=truth,
                 truth_task_id=truth_task_id,
                 all_frames=evaluation.all_frames,
                 options=options,
                 iou_threshold=evaluation.iou_threshold,
                 score_threshold=evaluation.score_threshold,
-                progress=ArtifactProgress(started, logger),
-                submitter=PrefectSubmitter(),
             )
-        worst = fetch_worst_frames(client, done, rank_worst_frames(done, MAX_FRAMES), options.quality)
-    _publish(done, worst)
-    for line in plain_lines(done):
+            first = predict(task, chosen, loaded) if chosen else task.automatic_annotations()
+        if against is None:
+            compared, done = None, evaluate_predictions(task, first)
+        else:
+            other = against if isinstance(against, CvatFunction) else None
+            with slot_of(other) as loaded:
+                second = (
+                    task.automatic_annotations(against)
+                    if isinstance(against, int)
+                    else predict(
+                        task.with_options(Options.of_form(against, frames, execution)), against, loaded
+                    )
+                )
+            compared = compare_predictions(
+                task, first, second, resamples=comparison.resamples, seed=comparison.seed
+            )
+            done = compared.first
+        ranked = (
+            rank_worst_frames(done, MAX_FRAMES)
+            if compared is None
+            else most_different_frames(compared, MAX_FRAMES)
+        )
+        worst = fetch_worst_frames(client, done, ranked, options.quality)
+    _publish(done, worst, compared)
+    for line in plain_lines(done) if compared is None else comparison_lines(compared):
         logger.info(line)
-    return completed(done, headline(done))
+    if compared is None:
+        return completed(done, headline(done))
+    return completed(compared, comparison_headline(compared))
 
 
-def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
+def _against(
+    task_id: int,
+    comparison: ComparisonOptions,
+    block: CvatFunction | None,
+    execution: ExecutionSettings,
+    labels: LabelOptions,
+    annotations: AnnotationOptions,
+) -> CvatFunction | int | None:
+    """The function to compare with, or the task whose automatic annotations to compare with.
+
+    Raises:
+        ValueError: A file was chosen: a form must not read files of the worker.
+    """
+    if block is not None:
+        return choose_function(block, "", execution=execution)
+    kind, name = comparison.against_source
+    if kind in ("coco_file", "function_file"):
+        raise ValueError(
+            f"{argument('against')} is the file {name!r}; a flow compares with a function by name, with"
+            " 'automatic', or with the automatic annotations of another task as 'task:ID'"
+        )
+    if kind in ("automatic", "task"):
+        return int(name or task_id)
+    if kind == "none":
+        return None
+    own_labels = labels.changed(label_map=comparison.against_label_map, label_thresholds=None)
+    parameters = dict(comparison.against_parameters or {})
+    return choose_function(None, name, parameters, execution, own_labels, annotations)
+
+
+def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame], compared: TaskComparison | None) -> None:
     """Publish an evaluation as artifacts of the current flow run.
 
     The artifacts of task N are `evaluation-task-N` (Markdown); for each of `boxes`, `masks` and `keypoints`
-    that was compared, the table by label `evaluation-boxes-task-N` and the curve
-    `precision-recall-boxes-task-N`; and the frames with most mistakes, such as `worst-frame-7-task-N`.
+    that was compared, the table by label `evaluation-boxes-task-N` and the curves
+    `precision-recall-boxes-task-N` and `calibration-boxes-task-N`; and the frames with most mistakes, such as
+    `worst-frame-7-task-N`. A comparison is `comparison-task-N`, and `comparison-boxes-task-N` its table by
+    label; its curves are those of the first, and its frames those with the largest differences.
     """
     with warn_if_refused():
-        _publish_all(done, worst)
+        if compared is None:
+            _publish_tables(done)
+        else:
+            _publish_comparison(compared)
+        _publish_pictures(done, worst, compared)
 
 
-def _publish_all(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
+def _publish_tables(done: TaskEvaluation) -> None:
     task = f"task-{done.task_id}"
     description = escape(headline(done))
     create_markdown_artifact(render_markdown(done), f"evaluation-{task}", description)
     for iou_type, result in done.shapes.items():
+        name = HEADINGS[iou_type]
+        rows = shape_rows(result)
+        create_table_artifact(rows, f"evaluation-{name.lower()}-{task}", f"{name} of {description}")
+
+
+def _publish_comparison(compared: TaskComparison) -> None:
+    task = f"task-{compared.first.task_id}"
+    description = escape(comparison_headline(compared))
+    create_markdown_artifact(render_comparison_markdown(compared), f"comparison-{task}", description)
+    for iou_type, shapes in compared.shapes.items():
+        name = HEADINGS[iou_type]
+        rows = difference_rows(shapes)
+        create_table_artifact(rows, f"comparison-{name.lower()}-{task}", f"{name} of {description}")
+
+
+def _publish_pictures(
+    done: TaskEvaluation, worst: Sequence[DrawnFrame], compared: TaskComparison | None
+) -> None:
+    task = f"task-{done.task_id}"
+    description = escape(headline(done))
+    evaluations = [done] if compared is None else [compared.first, compared.second]
+    for iou_type, result in done.shapes.items():
         name = HEADINGS[iou_type].lower()
-        create_table_artifact(
-            shape_rows(result), f"evaluation-{name}-{task}", f"{HEADINGS[iou_type]} of {description}"
-        )
         uri = data_uri("image/png", plot_precision_recall(result))
         create_image_artifact(
             uri, f"precision-recall-{name}-{task}", f"Precision over recall, {name} of {description}"
         )
+        if curves := calibrations_of(evaluations, iou_type):
+            uri = data_uri("image/png", plot_calibration(curves))
+            create_image_artifact(
+                uri, f"calibration-{name}-{task}", f"Precision by score, {name} of {description}"
+            )
     for frame in worst:
         drawings = (frame.svg(width).encode() for width in WIDTHS)
         drawing = next((svg for svg in drawings if len(svg) <= MAX_PICTURE_BYTES), None)

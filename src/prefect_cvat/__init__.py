@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prefect_cvat.auto_annotation.task_labels import TaskLabel, TaskLabelAttribute
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.cvat.client import Client
+    from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison, compare_task
     from prefect_cvat.evaluation.task_evaluation import TaskEvaluation, evaluate_task
     from prefect_cvat.exceptions import PrefectCvatError
     from prefect_cvat.export.export_report import ExportReport
@@ -42,12 +43,14 @@ __all__ = [
     "RefineOptions",
     "RunReport",
     "ShapeTrackingOptions",
+    "TaskComparison",
     "TaskEvaluation",
     "TaskLabel",
     "TaskLabelAttribute",
     "TrackOptions",
     "UndoReport",
     "annotate_task",
+    "compare_task",
     "evaluate_task",
     "exceptions",
     "export_task",
@@ -70,12 +73,14 @@ _MODULES = {
     "RefineOptions": "prefect_cvat.options.refine_options",
     "RunReport": "prefect_cvat.runs.reports.run_report",
     "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
+    "TaskComparison": "prefect_cvat.evaluation.comparison.task_comparison",
     "TaskEvaluation": "prefect_cvat.evaluation.task_evaluation",
     "TaskLabel": "prefect_cvat.auto_annotation.task_labels",
     "TaskLabelAttribute": "prefect_cvat.auto_annotation.task_labels",
     "TrackOptions": "prefect_cvat.options.track_options",
     "UndoReport": "prefect_cvat.upload.undo",
     "annotate_task": "prefect_cvat.runs.annotate_task",
+    "compare_task": "prefect_cvat.evaluation.comparison.task_comparison",
     "evaluate_task": "prefect_cvat.evaluation.task_evaluation",
     "export_task": "prefect_cvat.export.task",
     "learn_task": "prefect_cvat.learning.learn_task",

@@ -203,7 +203,7 @@ def test_frames_with_most_errors_are_drawn_on_a_self_contained_page(photographs,
 
     page = render_evaluation(result, fetch_worst_frames(client, result, worst))
     assert page.count("<svg") == 3
-    assert page.count("data:image/png") == 3  # the plots
+    assert page.count("data:image/png") == 4  # the plots
     assert f"/tasks/{photographs}/jobs/" in page
     assert f"?frame={worst[0].frame}" in page
     assert "missed: person" in page

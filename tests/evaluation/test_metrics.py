@@ -12,13 +12,15 @@ from coco_photos import evaluate_by_pycocotools, half_right, nanodet_predictions
 from prefect_cvat.evaluation import evaluate
 from prefect_cvat.evaluation.curves import ScoreCurve
 from prefect_cvat.evaluation.inputs.coco_dataset import COCO_SIGMAS
-from prefect_cvat.evaluation.overlaps import Overlaps
+from prefect_cvat.evaluation.matching.overlaps import Overlaps
 
 EXACT = {"abs": 1e-6}
 
 
 def assert_equal(result, reference, truth):
     assert [result.ap, result.ap50, result.ap75] == pytest.approx(reference.stats[:3].tolist(), **EXACT)
+    sizes = [-1 if size.ap is None else size.ap for size in result.by_size.values()]
+    assert sizes == pytest.approx(reference.stats[3 : 3 + len(sizes)].tolist(), **EXACT)
     names = {category["id"]: category["name"] for category in truth["categories"]}
     compared = 0
     for place, category in enumerate(reference.params.catIds):
@@ -27,6 +29,10 @@ def assert_equal(result, reference, truth):
             own = result.by_label[names[category]]
             expected = [precision.mean(), precision[0].mean(), precision[5].mean()]
             assert [own.ap, own.ap50, own.ap75] == pytest.approx(expected, **EXACT)
+            for area, size in enumerate(own.by_size.values(), 1):
+                of_size = reference.eval["precision"][:, :, place, area, -1]
+                expected = of_size.mean() if (of_size > -1).any() else -1
+                assert (-1 if size.ap is None else size.ap) == pytest.approx(expected, **EXACT)
             compared += 1
     assert compared == sum(own.ap is not None for own in result.by_label.values())
     everywhere = [found for found in reference.evalImgs if found and found["aRng"] == [0, 1e10]]
@@ -190,6 +196,7 @@ def test_an_evaluation_is_json():
         ({"image_id": 7}, "prediction 0 is on image 7, which the truth does not have"),
         ({"category_id": 7}, "prediction 0 is of category 7, which the truth does not have"),
         ({"score": float("nan")}, "prediction 0 has the score nan"),
+        ({"score": "high"}, "prediction 0 has the score 'high', not a number"),
         ({"bbox": [0, 0, -1, 5]}, r"prediction 0 has the box \[0, 0, -1, 5\]"),
         ({"bbox": [0, 0, 5]}, r"prediction 0 has the box"),
         ({"score": None}, "prediction 0 has no 'score'"),
@@ -210,6 +217,10 @@ def test_invalid_ground_truth_or_threshold_is_refused():
         evaluate({**truth, "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, [])
     with pytest.raises(ValueError, match="annotation 0 of the truth has no 'bbox'"):
         evaluate({**truth, "annotations": [{"id": 1, "image_id": 1, "category_id": 1}]}, [])
+    with pytest.raises(ValueError, match="annotation 0 of the truth has the area 'big', not a number"):
+        evaluate({**truth, "annotations": [truth["annotations"][0] | {"area": "big"}]}, [])
+    with pytest.raises(ValueError, match="must be all numbers or all texts"):
+        evaluate({**truth, "images": [{"id": 1}, {"id": "two"}]}, [])
     with pytest.raises(ValueError, match="iou_threshold must be above 0"):
         evaluate(truth, [], iou_threshold=0)
     with pytest.raises(ValueError, match="score_threshold must be between 0 and 1"):
@@ -277,10 +288,10 @@ def test_middle_of_equally_good_thresholds_is_chosen():
 
 def test_most_similar_object_is_matched_and_only_once():
     similarity = np.array([[0.6, 0.8], [0.9, 0.7], [0.9, 0.9]])
-    overlaps = Overlaps(*np.nonzero(similarity), similarity.ravel(), 3)
+    overlaps = Overlaps(*np.nonzero(similarity), similarity.ravel(), 3, 2)
     nobody = {"is_ignored": np.zeros(2, bool), "is_crowd": np.zeros(2, bool)}
-    assert overlaps.match(0.5, **nobody).tolist() == [1, 0, -1]
-    assert overlaps.match(0.85, **nobody).tolist() == [-1, 0, 1]
+    assert overlaps.match(overlaps.reaching(0.5), **nobody).tolist() == [1, 0, -1]
+    assert overlaps.match(overlaps.reaching(0.85), **nobody).tolist() == [-1, 0, 1]
 
 
 def coco(objects):

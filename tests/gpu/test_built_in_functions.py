@@ -21,7 +21,6 @@ from prefect_cvat.auto_annotation.functions import (
     torchvision_instance_segmentation,
     torchvision_keypoint_detection,
 )
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
 from sam3_models import write_tiny_sam3
 

@@ -19,7 +19,7 @@ from prefect_cvat.cli.commands.tasks import tasks
 from prefect_cvat.cli.commands.track import track
 from prefect_cvat.options import keyword_types as keywords
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.evaluation_options import ComparisonOptions, EvaluationOptions
 from prefect_cvat.options.execution_options import (
     ExecutionOptions,
     FetchOptions,
@@ -58,7 +58,7 @@ GROUPS = {
     ),
     learn: (LearnOptions,),
     refine: (RefineOptions, FetchOptions),
-    evaluate: (EvaluationOptions, LabelOptions, ExecutionOptions),
+    evaluate: (EvaluationOptions, ComparisonOptions, LabelOptions, ExecutionOptions),
     export: (ExportOptions, LabelOptions, FrameOptions, ExecutionOptions),
 }
 MODELS = [

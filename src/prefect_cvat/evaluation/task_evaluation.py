@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
+from prefect_cvat.evaluation.evaluated_task import EvaluatedTask
 from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame, FrameAnnotations
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.inputs.compared_shapes import ComparedShapes
-from prefect_cvat.evaluation.inputs.ground_truth import GroundTruth, GroundTruthSource, read_ground_truth
-from prefect_cvat.evaluation.inputs.predictions import Predictions, detect_on_frames, read_run_annotations
+from prefect_cvat.evaluation.inputs.ground_truth import GroundTruth, GroundTruthSource
+from prefect_cvat.evaluation.inputs.predictions import Predictions
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.tag_metrics import TagEvaluation, evaluate_tags
 from prefect_cvat.exceptions import BadFunctionError
@@ -23,12 +23,12 @@ from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.plan import TaskInfo, read_task
+from prefect_cvat.planning.plan import TaskInfo
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.runs.execution.pipeline import Submitter
 from prefect_cvat.runs.execution.progress_bar import Progress
 
-__all__ = ["TaskEvaluation", "evaluate_task"]
+__all__ = ["TaskEvaluation", "evaluate_predictions", "evaluate_task"]
 
 
 class TaskEvaluation(BaseModel):
@@ -132,66 +132,95 @@ def evaluate_task(
         PrefectCvatError: A request to the server failed.
         ValueError: An argument is out of range.
     """
-    client = own_client(client)
-    started = time.perf_counter()
-    options = options or Options()
-    if options.selection.unannotated:
-        raise ValueError("unannotated frames have no ground truth; select other frames, or none for all")
-    info = read_task(client, task_id, options.selection)
-    ground_truth = read_ground_truth(
-        client,
-        info,
-        truth,
+    task = EvaluatedTask.read(
+        own_client(client),
+        task_id,
+        truth=truth,
         truth_task_id=truth_task_id,
-        selection=options.selection,
         all_frames=all_frames,
-        ignore_case=options.ignore_case,
+        options=options,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
     )
-    evaluated_frames = info.frames_of(
-        np.union1d(ground_truth.frames.numbers, ground_truth.tag_frames.numbers)
-    )
-    predictions = (
-        read_run_annotations(client, info, evaluated_frames)
-        if function is None
-        else detect_on_frames(
-            client,
-            info,
-            evaluated_frames,
-            function,
-            options,
-            function_name=function_name,
-            progress=progress,
-            submitter=submitter,
-        )
-    )
-    _check_labels(info, ground_truth, predictions)
-    failed = predictions.frame_errors or {}
-    wanted = None if predictions.labels is None else frozenset(predictions.labels.values())
-    with_shapes = ground_truth.frames.where(lambda number: number not in failed)
-    with_tags = ground_truth.tag_frames.where(lambda number: number not in failed)
-    compared = ComparedShapes(
-        with_shapes, info.labels, ground_truth.annotations.shapes, predictions.annotations.shapes, wanted
-    )
+    if function is None:
+        return evaluate_predictions(task, task.automatic_annotations())
+    found = task.detect(function, function_name=function_name, progress=progress, submitter=submitter)
+    return evaluate_predictions(task, found)
+
+
+def evaluate_predictions(
+    task: EvaluatedTask, predictions: Predictions, others: Sequence[Predictions] = ()
+) -> TaskEvaluation:
+    """Evaluate predictions on the ground truth of a task.
+
+    Args:
+        task: The task with its ground truth.
+        predictions: The predictions.
+        others: Predictions with which these are compared. Then only what is the same for all is evaluated:
+            frames that all have, masks of labels that have outlines in all, and all ground truth with a label
+            of one of them.
+
+    Raises:
+        BadFunctionError: The predictions have none of the labels of the ground truth.
+        PrefectCvatError: The shapes cannot be compared.
+        ValueError: A threshold is out of range.
+    """
+    info, truth, compared_with = task.info, task.ground_truth, (predictions, *others)
+    _check_labels(info, truth, predictions)
+    wanted = _wanted_labels(compared_with)
+    absent = frozenset().union(*(each.absent for each in compared_with))
+    with_shapes = truth.frames.where(lambda number: number not in absent)
+    with_tags = truth.tag_frames.where(lambda number: number not in absent)
+    shapes = [
+        ComparedShapes(with_shapes, info.labels, truth.annotations.shapes, each.annotations.shapes, wanted)
+        for each in compared_with
+    ]
+    if others:
+        shapes[0].outlined = set.intersection(*(set(each.outlined) for each in shapes))
+    evaluated = task.frames.where(lambda number: number not in absent)
     return TaskEvaluation(
-        task_id=task_id,
+        task_id=info.task.id,
         task_name=info.task.name,
-        url=info.page(client.url),
+        url=info.page(task.client.url),
         predictions=predictions.name,
-        truth=ground_truth.name,
-        frames=len(evaluated_frames) - len(failed),
+        truth=truth.name,
+        frames=len(evaluated),
         frames_from_cache=predictions.frames_from_cache,
-        left_out={**ground_truth.left_out, **_left_out(ground_truth.annotations, info.labels, wanted)},
-        frame_errors=failed,
-        shapes=compared.evaluate(iou_threshold=iou_threshold, score_threshold=score_threshold),
+        left_out={
+            **truth.left_out,
+            **predictions.left_out,
+            **_left_out(truth.annotations, info.labels, wanted),
+            **_absent_in_others(others, predictions.absent),
+        },
+        frame_errors=predictions.frame_errors,
+        shapes=shapes[0].evaluate(iou_threshold=task.iou_threshold, score_threshold=task.score_threshold),
         tags=_evaluate_tags(
-            info.labels, ground_truth.annotations.tags, predictions.annotations.tags, wanted, with_tags
+            info.labels, truth.annotations.tags, predictions.annotations.tags, wanted, with_tags
         ),
-        evaluated_frames=evaluated_frames.where(lambda number: number not in failed),
+        evaluated_frames=evaluated,
         info=info,
-        compared=compared,
+        compared=shapes[0],
         function_labels=predictions.labels,
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - task.started,
     )
+
+
+def _wanted_labels(predictions: Sequence[Predictions]) -> frozenset[int] | None:
+    """Ids of the labels whose ground truth is evaluated: those that one of the predictions can have."""
+    labels: frozenset[int] = frozenset()
+    for each in predictions:
+        if each.labels is None:
+            return None
+        labels |= frozenset(each.labels.values())
+    return labels
+
+
+def _absent_in_others(others: Sequence[Predictions], absent: Collection[int]) -> dict[str, int]:
+    counts = {
+        f"frames that {each.name} failed on or does not have": len(each.absent - frozenset(absent))
+        for each in others
+    }
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def _check_labels(info: TaskInfo, ground_truth: GroundTruth, predictions: Predictions) -> None:

@@ -119,6 +119,8 @@ def is_empty(shape_type: str, points: Sequence[float]) -> bool:
         shape_type: One of `ShapeType`, but not `skeleton`. Sets of points are never empty.
         points: As in `LabeledShapeRequest`. A shape with too few points is invalid, not empty.
     """
+    if shape_type == ShapeType.RECTANGLE and len(points) == 4:  # by far the most frequent
+        return points[0] == points[2] or points[1] == points[3]
     if shape_type == ShapeType.MASK:
         return len(points) > 4 and not any(points[1:-4:2])
     if shape_type == ShapeType.POINTS or len(points) < 4:

@@ -9,7 +9,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["FunctionLabelOptions", "LabelMap", "LabelMapEntry", "LabelOptions", "Prompts", "Threshold"]
+__all__ = [
+    "FunctionLabelOptions",
+    "LabelMap",
+    "LabelMapEntry",
+    "LabelOptions",
+    "Prompts",
+    "Threshold",
+    "none_if_empty",
+    "read_label_map",
+]
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
 
@@ -38,7 +47,7 @@ Other labels are mapped to the label of the same name.
 """
 
 
-def _none_if_empty(value: Any) -> Any:
+def none_if_empty(value: Any) -> Any:
     """An empty mapping, from the form, means None."""
     return value or None
 
@@ -46,7 +55,12 @@ def _none_if_empty(value: Any) -> Any:
 _LABEL_MAP: TypeAdapter[LabelMap] = TypeAdapter(LabelMap)
 
 
-def _read_label_map(value: Any) -> LabelMap | None:
+def read_label_map(value: Any) -> LabelMap | None:
+    """Validate a label map; an empty one means None.
+
+    Raises:
+        ValueError: It is invalid. The message names the label.
+    """
     try:
         return _LABEL_MAP.validate_python(value) if value else None
     except ValidationError as error:
@@ -112,7 +126,7 @@ class FunctionLabelOptions(OptionModel):
     label_thresholds: Annotated[
         Mapping[str, Threshold] | None,
         BeforeValidator(_refuse_booleans),
-        BeforeValidator(_none_if_empty),
+        BeforeValidator(none_if_empty),
         OnCommandLine(metavar="JSON|FILE"),
         Field(
             description=(
@@ -123,7 +137,7 @@ class FunctionLabelOptions(OptionModel):
     ] = None
     label_map: Annotated[
         Mapping[str, Any] | None,  # a LabelMap; Prefect cannot read the recursion of LabelMapEntry in a block
-        BeforeValidator(_read_label_map),
+        BeforeValidator(read_label_map),
         OnCommandLine(metavar="JSON|FILE"),
         Field(
             description=(

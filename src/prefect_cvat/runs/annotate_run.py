@@ -27,7 +27,6 @@ from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.existing_annotation_options import Existing
-from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.confidence_thresholds import (
     ScoreThresholds,
     review_thresholds,

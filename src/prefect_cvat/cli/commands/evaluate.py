@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import click
 from pydantic import Field, model_validator
@@ -14,8 +15,8 @@ from prefect_cvat.cli.report_options import JsonOption, OutputFile
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.cli.truth_choice import TruthChoice
 from prefect_cvat.options.correction_options import CorrectionSeconds
-from prefect_cvat.options.evaluation_options import EvaluationOptions
-from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.evaluation_options import ComparisonOptions, EvaluationOptions
+from prefect_cvat.options.execution_options import ModelOptions, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.option_model import OnCommandLine
 from prefect_cvat.options.run_options import Options
@@ -23,6 +24,7 @@ from prefect_cvat.options.run_options import Options
 if TYPE_CHECKING:
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation import TaskEvaluation
+    from prefect_cvat.evaluation.comparison.task_comparison import Against
 
 __all__ = ["evaluate"]
 
@@ -80,6 +82,7 @@ def evaluate(
     task_id: TaskId,
     function: FunctionChoice,
     evaluated: _Evaluated,
+    comparison: ComparisonOptions,
     options: Annotated[Options, Without("jobs", *NOT_WRITTEN)],
     seconds: CorrectionSeconds,
     output: _Output,
@@ -87,7 +90,7 @@ def evaluate(
     """Evaluate a function, or the automatic annotations of a task, on manual annotations.
 
     Nothing is written to the server. All frames of a ground-truth job are evaluated; of a task, those with
-    manual annotations.
+    manual annotations. With --against, both are evaluated on the same frames, and compared.
 
     \b
     Example:
@@ -96,46 +99,72 @@ def evaluate(
         --conf-threshold 0.05 --report evaluation.html
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --left-by-run --truth ground-truth
+      prefect-cvat --server-host cvat.example.com --auth alice \\
+        evaluate 123 --function-file new.py --against old.py --report comparison.html
     """  # noqa: D301 (\b keeps click from joining the lines)
     keep_stdout_for_json(output.as_json)
     truth, truth_task_id = evaluated.source
     if evaluated.left_by_run == function.is_made:
         raise click.BadParameter("give a function, or --left-by-run")
     loaded = function.load() if function.is_made else None
+    against = _load_against(comparison, function)
     from prefect_cvat.cli.run_output import progress_bar
-    from prefect_cvat.evaluation import evaluate_task
+    from prefect_cvat.evaluation import compare_task, evaluate_task
+    from prefect_cvat.evaluation.report.comparison_tables import comparison_lines
     from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
+    from prefect_cvat.evaluation.report.sections import comparison_sections
     from prefect_cvat.evaluation.report.tables import plain_lines
-    from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
+    from prefect_cvat.evaluation.report.worst_frames import (
+        fetch_worst_frames,
+        most_different_frames,
+        rank_worst_frames,
+    )
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
     from prefect_cvat.files.output_file import write_text
 
+    settings: dict[str, Any] = {
+        "function_name": function.name if function.is_made else None,
+        "truth": truth,
+        "truth_task_id": truth_task_id,
+        "all_frames": evaluated.all_frames,
+        "options": options,
+        "iou_threshold": evaluated.iou_threshold,
+        "score_threshold": evaluated.score_threshold,
+    }
     with given_server().connect() as client:
         with progress_bar("Detecting") as progress:
-            done = evaluate_task(
-                client,
-                task_id,
-                loaded,
-                function_name=function.name if function.is_made else None,
-                truth=truth,
-                truth_task_id=truth_task_id,
-                all_frames=evaluated.all_frames,
-                options=options,
-                iou_threshold=evaluated.iou_threshold,
-                score_threshold=evaluated.score_threshold,
-                progress=progress,
-            )
+            if comparison.against:
+                compared = compare_task(
+                    client,
+                    task_id,
+                    loaded,
+                    against,
+                    against_name=comparison.against,
+                    against_label_map=comparison.against_label_map,
+                    resamples=comparison.resamples,
+                    seed=comparison.seed,
+                    progress=progress,
+                    **settings,
+                )
+                done = compared.first
+            else:
+                compared = None
+                done = evaluate_task(client, task_id, loaded, progress=progress, **settings)
         # before files are written: also where one cannot be
-        print_lines(
-            [*plain_lines(done), *_time_lines(client, evaluated, done, seconds)], done, output.as_json
-        )
+        if compared is None:
+            time_lines = _time_lines(client, evaluated, done, seconds)
+            print_lines([*plain_lines(done), *time_lines], done, output.as_json)
+        else:
+            print_lines(comparison_lines(compared), compared, output.as_json)
         if output.thresholds is not None:
             for_time = seconds if output.chosen_for == "time" else None
             chosen = choose_thresholds(done, precision=output.precision, seconds=for_time)
             write_thresholds(chosen, output.thresholds)
         if output.report is not None:
-            worst = fetch_worst_frames(client, done, rank_worst_frames(done), options.quality)
-            write_text(output.report, render_evaluation(done, worst))
+            ranked = rank_worst_frames(done) if compared is None else most_different_frames(compared)
+            sections = [] if compared is None else comparison_sections(compared, client)
+            worst = fetch_worst_frames(client, done, ranked, options.quality)
+            write_text(output.report, render_evaluation(done, worst, sections))
     for what, file in (("drawn in", output.report), ("thresholds written to", output.thresholds)):
         if file is not None:
             stderr.print(f"{what} {file}", markup=False)
@@ -158,3 +187,17 @@ def _time_lines(
             if saved.frames:
                 return [saved.lines()[0]]
     return expected_time_lines(done, seconds)
+
+
+def _load_against(comparison: ComparisonOptions, function: FunctionChoice) -> Against:
+    """What `--against` names: a function is loaded, with the device and batch size of the other one."""
+    kind, name = comparison.against_source
+    if kind == "task":
+        return int(name)
+    if kind == "coco_file":
+        return Path(name)
+    if kind in ("none", "automatic"):
+        return None
+    model = {option: getattr(function, option) for option in ModelOptions.model_fields}
+    parameters = [f"{key}={value}" for key, value in (comparison.against_parameters or {}).items()]
+    return FunctionChoice(**model, **{kind: name}, function_parameter=parameters).load()

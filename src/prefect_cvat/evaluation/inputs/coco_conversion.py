@@ -146,9 +146,10 @@ class _CocoConverter:
         try:
             if iou_type == "keypoints":
                 return {**own, **self._keypoints(shape)}
+            if iou_type == "segm":  # without box and area: the area is that of the mask
+                return {**own, "segmentation": segmentation_of(shape, frame)}
             box = box_of(shape)
-            own |= {"bbox": box, "area": box[2] * box[3]}
-            return {**own, "segmentation": segmentation_of(shape, frame)} if iou_type == "segm" else own
+            return {**own, "bbox": box, "area": box[2] * box[3]}
         except (ValueError, IndexError) as error:
             raise InvalidResponseError(
                 f"the {shape['type']} {shape.get('id', '')} on {frame} cannot be read: {error}"

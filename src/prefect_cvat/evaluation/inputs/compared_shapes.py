@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from prefect_cvat.evaluation.evaluator import Evaluator
 from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.evaluation.inputs.coco_conversion import Comparison, compare_in_coco, outlined_labels
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
-from prefect_cvat.evaluation.metrics import Evaluation, Evaluator
+from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Label
 from prefect_cvat.planning.planned_frames import PlannedFrames
@@ -26,6 +27,9 @@ Shapes = list[dict[str, Any]]
 class ComparedShapes:
     """Ground-truth and predicted shapes on the evaluated frames.
 
+    Attributes:
+        frames: The evaluated frames.
+
     Args:
         frames: The evaluated frames.
         labels: The labels of the task.
@@ -42,12 +46,29 @@ class ComparedShapes:
         predicted: AnnotationsByFrame,
         wanted: Collection[int] | None,
     ) -> None:
-        self._frames = frames
+        self.frames = frames
         self._labels = labels
         self._truth = truth
         self._predicted = predicted
         self._wanted = wanted
-        self._outlined: set[int] | None = None
+        self._outlined: Collection[int] | None = None
+
+    @property
+    def outlined(self) -> Collection[int]:
+        """Ids of the labels that are compared by masks too: with outlines on both sides, or as was set.
+
+        Raises:
+            StorageError: The shapes cannot be read from disk.
+        """
+        if self._outlined is None:
+            has_outlines = self._truth.outlined & self._predicted.outlined  # else one pass is enough
+            parts = ((own, theirs) for _, own, theirs in self._parts()) if has_outlines else ()
+            self._outlined = outlined_labels(parts)
+        return self._outlined
+
+    @outlined.setter
+    def outlined(self, labels: Collection[int]) -> None:
+        self._outlined = labels
 
     def evaluate(self, *, iou_threshold: float, score_threshold: float) -> dict[IouType, Evaluation]:
         """Compute the metrics for each IoU type with shapes.
@@ -74,22 +95,18 @@ class ComparedShapes:
         Raises:
             StorageError: The shapes cannot be read from disk.
         """
-        return self._compare([self._frames.by_number[number]], *self._shapes_on(number))
+        return self._compare([self.frames.by_number[number]], *self._shapes_on(number))
 
     def _compare(
         self, frames: Sequence[Frame], truth: Shapes, predicted: Shapes
     ) -> dict[IouType, Comparison]:
-        if self._outlined is None:
-            has_outlines = self._truth.outlined & self._predicted.outlined  # else one pass is enough
-            parts = ((own, theirs) for _, own, theirs in self._parts()) if has_outlines else ()
-            self._outlined = outlined_labels(parts)
-        return compare_in_coco(frames, self._labels, truth, predicted, self._outlined)
+        return compare_in_coco(frames, self._labels, truth, predicted, self.outlined)
 
     def _parts(self) -> Iterator[tuple[list[Frame], Shapes, Shapes]]:
         frames: list[Frame] = []
         truth: Shapes = []
         predicted: Shapes = []
-        for frame in self._frames:
+        for frame in self.frames:
             own, theirs = self._shapes_on(frame.number)
             if frames and len(truth) + len(predicted) + len(own) + len(theirs) > _SHAPES_AT_ONCE:
                 yield frames, truth, predicted

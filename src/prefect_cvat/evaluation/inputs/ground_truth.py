@@ -88,7 +88,7 @@ def read_ground_truth(
     there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
     relabel = Relabeler(other.labels, info.labels, numbers, ignore_case)
     found = collect_annotations(read_annotations(client, other), there, change=relabel)
-    left_out = relabel.left_out(truth_task_id, info, found)
+    left_out = relabel.left_out(name, info, found)
     if missing := len(own) - len(numbers):
         left_out["frames that the other task does not have"] = missing
     frames = info.frames_of(frame.number for frame in numbers.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
@@ -17,6 +17,7 @@ from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
 from prefect_cvat.evaluation.inputs.task_annotations import collect_annotations, read_annotations
+from prefect_cvat.evaluation.inputs.truth_task import Relabeler, matching_frames
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
@@ -24,13 +25,13 @@ from prefect_cvat.media.chunk_download import chunk_type
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
-from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
+from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan, read_task
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.execution.pipeline import Submitter, ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 
-__all__ = ["Predictions", "ReadOnlyRun", "detect_on_frames", "read_run_annotations"]
+__all__ = ["Predictions", "ReadOnlyRun", "detect_on_frames", "read_other_task", "read_run_annotations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,22 @@ class Predictions:
         labels: Ids of the task's labels by the function's label names; None without a function.
         frame_errors: Errors on frames that the function failed on, by frame.
         frames_from_cache: Number of frames whose detections came from the cache.
+        missing: Frames that the other task or the file does not have.
+        left_out: Number of predictions or frames that are not evaluated, by reason.
     """
 
     name: str
     annotations: FrameAnnotations
     labels: dict[str, int] | None = None
-    frame_errors: dict[int, str] | None = None
+    frame_errors: dict[int, str] = field(default_factory=dict)
     frames_from_cache: int = 0
+    missing: frozenset[int] = frozenset()
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def absent(self) -> frozenset[int]:
+        """The frames without predictions: not those on which nothing was found."""
+        return self.missing | self.frame_errors.keys()
 
 
 def detect_on_frames(
@@ -95,6 +105,35 @@ def read_run_annotations(client: Client, info: TaskInfo, frames: Sequence[Frame]
             f" {pluralize(len(frames), 'frame')} to evaluate.{pool} Annotate them, or evaluate a function"
         )
     return Predictions("automatic annotations", found)
+
+
+def read_other_task(
+    client: Client, info: TaskInfo, frames: Sequence[Frame], task_id: int, *, ignore_case: bool = False
+) -> Predictions:
+    """Read the automatic annotations (source `auto`) of another task with the same images.
+
+    Frames and labels are matched by name, frames of videos also by their numbers in the video.
+
+    Raises:
+        NothingToEvaluateError: There are none, or the tasks have no frame or label in common.
+        PrefectCvatError: A request to the server failed.
+    """
+    name = f"the automatic annotations of task {task_id}"
+    other = read_task(client, task_id)
+    numbers = matching_frames(frames, info, make_plan(other).frames, other)
+    there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
+    relabel = Relabeler(other.labels, info.labels, numbers, ignore_case)
+    found = collect_annotations(read_annotations(client, other), there, automatic=True, change=relabel)
+    left_out = relabel.left_out(name, info, found)
+    if not found:
+        raise NothingToEvaluateError(
+            f"task {task_id} has no automatic annotations (source 'auto') on the"
+            f" {pluralize(len(there), 'frame')} to evaluate; annotate them first"
+        )
+    missing = frozenset(frame.number for frame in frames) - {frame.number for frame in numbers.values()}
+    if missing:
+        left_out[f"frames that task {task_id} does not have"] = len(missing)
+    return Predictions(name, found, missing=missing, left_out=left_out)
 
 
 class ReadOnlyRun(AnnotateRun):

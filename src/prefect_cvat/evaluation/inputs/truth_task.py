@@ -110,20 +110,25 @@ class Relabeler:
         frame = self._frames[item["frame"]].number
         return {**item, "label_id": target, "elements": elements, "frame": frame}
 
-    def left_out(self, truth_task_id: int, info: TaskInfo, found: FrameAnnotations) -> dict[str, int]:
+    def left_out(self, source: str, info: TaskInfo, found: FrameAnnotations) -> dict[str, int]:
         """Number of annotations without a label in the evaluated task, by reason.
+
+        Args:
+            source: What the annotations are, such as `the manual annotations of task 7`.
+            info: The evaluated task.
+            found: The annotations with a label in the evaluated task.
 
         Raises:
             NothingToEvaluateError: No annotation has a label in the evaluated task.
         """
         if self._unknown and not found:
             raise NothingToEvaluateError(
-                f"the labels do not match: the manual annotations of task {truth_task_id} have"
+                f"the labels do not match: {source} have"
                 f" {quoted_list(list(self._unknown))}, and task {info.task.id} has"
                 f" {quoted_list([label.name for label in info.labels])}"
             )
         return {
-            f"annotations of label {name!r} of task {truth_task_id}": count
+            f"annotations of label {name!r} of {source.partition(' of ')[2]}": count
             for name, count in self._unknown.items()
         }
 

@@ -10,9 +10,10 @@ from string import Template
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.plots import plot_confusion, plot_precision_recall, plot_thresholds
+from prefect_cvat.evaluation.report.sections import Section, detail_sections
+from prefect_cvat.evaluation.report.table_formats import Row
 from prefect_cvat.evaluation.report.tables import (
     HEADINGS,
-    Row,
     confusion_rows,
     headline,
     notes,
@@ -26,12 +27,15 @@ from prefect_cvat.rendering.html_page import render_key_figures, wrap_page
 __all__ = ["render_evaluation"]
 
 
-def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = ()) -> str:
+def render_evaluation(
+    evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = (), sections: Iterable[Section] = ()
+) -> str:
     """Render an evaluation.
 
     Args:
         evaluation: The evaluation.
         worst: The frames to draw, see `fetch_worst_frames`.
+        sections: Parts to show first, see `comparison_sections`.
 
     Returns:
         A self-contained HTML page.
@@ -42,6 +46,7 @@ def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = 
             task=f'<a href="{html.escape(evaluation.url)}">{html.escape(name)}</a>',
             headline=html.escape(headline(evaluation)),
             notes="".join(f"<li>{html.escape(note)}</li>" for note in notes(evaluation)),
+            sections=_sections(sections),
             shapes="".join(_shapes(iou_type, result) for iou_type, result in evaluation.shapes.items()),
             tags=_tags(evaluation),
             worst=_worst("".join(frame.figure() for frame in worst)),
@@ -77,7 +82,12 @@ def _shapes(iou_type: IouType, result: Evaluation) -> str:
         )
         + "</div>"
         + (f"<h3>Most frequent confusions</h3>{_table(confusions)}" if confusions else "")
+        + _sections(detail_sections(iou_type, result))
     )
+
+
+def _sections(sections: Iterable[Section]) -> str:
+    return "".join(f"<h3>{html.escape(section.title)}</h3>{section.content}" for section in sections)
 
 
 def _tags(evaluation: TaskEvaluation) -> str:
@@ -123,6 +133,7 @@ th:first-child, td:first-child { text-align: left; }
 .frames svg { height: auto; }
 </style>
 <section><p>$task<br>$headline</p><ul>$notes</ul>
+$sections
 $shapes
 $tags
 $worst</section>

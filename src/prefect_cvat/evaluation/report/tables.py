@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from prefect_cvat.evaluation.curves import Counts
 from prefect_cvat.evaluation.expected_time import expected_time
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
+from prefect_cvat.evaluation.report.detail_tables import detail_lines, detail_markdown
+from prefect_cvat.evaluation.report.table_formats import Row, aligned, decimal, markdown_table
 from prefect_cvat.evaluation.tag_metrics import TagEvaluation
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.messages.plurals import format_duration, pluralize
@@ -35,12 +36,6 @@ HEADINGS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints"
 MAX_CONFUSIONS = 20
 """Maximum number of rows of a table of confusions: the most frequent ones."""
 
-Row = dict[str, str | int]
-"""A row of a table, by column."""
-
-_TEXTS = frozenset({"label", "true label", "predicted label", "wording"})
-"""The columns with text."""
-
 
 def shape_rows(evaluation: Evaluation) -> list[Row]:
     """A row for all labels, then one for each label with objects or false positives, most objects first."""
@@ -54,12 +49,12 @@ def shape_rows(evaluation: Evaluation) -> list[Row]:
     return [
         {
             "label": name,
-            "AP": _decimal(measured.ap),
-            "AP50": _decimal(measured.ap50),
-            "AP75": _decimal(measured.ap75),
+            "AP": decimal(measured.ap),
+            "AP50": decimal(measured.ap50),
+            "AP75": decimal(measured.ap75),
             **_counts(measured),
-            "best F1": _decimal(measured.best_f1),
-            "at score": _decimal(measured.best_threshold),
+            "best F1": decimal(measured.best_f1),
+            "at score": decimal(measured.best_threshold),
         }
         for name, measured in rows
     ]
@@ -135,6 +130,7 @@ def plain_lines(evaluation: TaskEvaluation) -> list[str]:
     lines = [f"task {evaluation.task_id} ({evaluation.task_name!r}): {headline(evaluation)}"]
     for iou_type, result in evaluation.shapes.items():
         lines += ["", HEADINGS[iou_type], *aligned(shape_rows(result))]
+        lines += detail_lines(result)
         if confusions := confusion_rows(result):
             lines += ["", f"{HEADINGS[iou_type]}: confused labels", *aligned(confusions)]
     if evaluation.tags is not None:
@@ -147,11 +143,12 @@ def render_markdown(evaluation: TaskEvaluation) -> str:
     name = f", {escape(evaluation.task_name)}" if evaluation.task_name else ""
     parts = [f"# [Task {evaluation.task_id}{name}](<{evaluation.url}>)", escape(headline(evaluation))]
     for iou_type, result in evaluation.shapes.items():
-        parts += [f"## {HEADINGS[iou_type]}", _markdown_table(shape_rows(result))]
+        parts += [f"## {HEADINGS[iou_type]}", markdown_table(shape_rows(result))]
+        parts += detail_markdown(result, HEADINGS[iou_type])
         if confusions := confusion_rows(result):
-            parts += [f"### {HEADINGS[iou_type]}: confused labels", _markdown_table(confusions)]
+            parts += [f"### {HEADINGS[iou_type]}: confused labels", markdown_table(confusions)]
     if evaluation.tags is not None:
-        parts += [f"## {_tags_heading(evaluation.tags)}", _markdown_table(tag_rows(evaluation.tags))]
+        parts += [f"## {_tags_heading(evaluation.tags)}", markdown_table(tag_rows(evaluation.tags))]
     parts.append("\n".join(f"- {escape(note)}" for note in notes(evaluation)))
     return "\n\n".join(parts) + "\n"
 
@@ -166,42 +163,7 @@ def _counts(counts: Counts) -> Row:
         "TP": counts.true_positives,
         "FN": counts.false_negatives,
         "FP": counts.false_positives,
-        "precision": _decimal(counts.precision),
-        "recall": _decimal(counts.recall),
-        "F1": _decimal(counts.f1),
+        "precision": decimal(counts.precision),
+        "recall": decimal(counts.recall),
+        "F1": decimal(counts.f1),
     }
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def aligned(rows: Sequence[Row]) -> list[str]:
-    """A table as plain lines with aligned columns, numbers to the right."""
-    if not rows:
-        return []
-    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    texts = [key in _TEXTS for key in rows[0]]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if is_text else cell.rjust(width)
-            for cell, width, is_text in zip(line, widths, texts, strict=True)
-        ).rstrip()
-        for line in cells
-    ]
-
-
-def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    lines = [
-        list(rows[0]),
-        ["---" if key in _TEXTS else "--:" for key in rows[0]],
-        *(
-            [escape(str(value)) if key in _TEXTS else str(value) for key, value in row.items()]
-            for row in rows
-        ),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison
 from prefect_cvat.evaluation.inputs.coco_conversion import Comparison
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
-from prefect_cvat.evaluation.matching import Matches
+from prefect_cvat.evaluation.matching.matches import Matches
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, Quality
@@ -28,7 +29,16 @@ from prefect_cvat.rendering.frame_svg import (
     shrink_image,
 )
 
-__all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "fetch_worst_frames", "rank_worst_frames"]
+__all__ = [
+    "OUTCOMES",
+    "DrawnFrame",
+    "FrameOutcomes",
+    "address_of_frame",
+    "fetch_worst_frames",
+    "most_different_frames",
+    "outcomes_on",
+    "rank_worst_frames",
+]
 
 OUTCOMES = {
     "truth": "#aab4c2",
@@ -143,7 +153,17 @@ def rank_worst_frames(evaluation: TaskEvaluation, max_frames: int = 12) -> list[
                 for frame, count in zip(*np.unique(frames, return_counts=True), strict=True):
                     mistakes[int(frame)] += int(count)
     worst = sorted(mistakes, key=lambda frame: (-mistakes[frame], frame))[:max_frames]
-    return [_outcomes(evaluation, frame) for frame in worst]
+    return [outcomes_on(evaluation, frame) for frame in worst]
+
+
+def most_different_frames(comparison: TaskComparison, max_frames: int = 12) -> list[FrameOutcomes]:
+    """The frames on which two evaluations differ most, with the outcomes of the first one."""
+    shapes = (comparison.shapes[iou_type] for iou_type in _DRAWN if iou_type in comparison.shapes)
+    sizes: Counter[int] = Counter()
+    for each in shapes:
+        sizes.update({int(frame.frame): frame.size for frame in each.frames})
+    most = sorted(sizes, key=lambda frame: (-sizes[frame], frame))[:max_frames]
+    return [outcomes_on(comparison.first, frame) for frame in most]
 
 
 def fetch_worst_frames(
@@ -164,16 +184,23 @@ def fetch_worst_frames(
     drawn = {}
     with spool_folder() as folder:
         for frame, image in read_task_frames(client, plan, folder, quality=quality):
-            job = next((job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None)
-            path = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
-            url = f"{client.url}/tasks/{evaluation.task_id}{path}"
+            url = address_of_frame(client, evaluation, frame.number)
             jpeg = shrink_image(image, frame)
             del image  # so that only one image is in memory
             drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
     return [drawn[item.frame] for item in worst]
 
 
-def _outcomes(evaluation: TaskEvaluation, frame: int) -> FrameOutcomes:
+def address_of_frame(client: Client, evaluation: TaskEvaluation, frame: int) -> str:
+    """The address of a frame in CVAT."""
+    jobs = (job for job in evaluation.info.jobs if job.start_frame <= frame <= job.stop_frame)
+    job = next(jobs, None)
+    path = "" if job is None else f"/jobs/{job.id}?frame={frame}"
+    return f"{client.url}/tasks/{evaluation.task_id}{path}"
+
+
+def outcomes_on(evaluation: TaskEvaluation, frame: int) -> FrameOutcomes:
+    """The outcomes of the shapes on a frame."""
     outcomes = FrameOutcomes(frame)
     compared = evaluation.compared.on(frame)
     for iou_type in _DRAWN:

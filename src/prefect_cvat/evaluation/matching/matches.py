@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_cvat.evaluation.inputs.coco_dataset import Dataset
-from prefect_cvat.evaluation.overlaps import Overlaps, find_overlaps
+from prefect_cvat.evaluation.inputs.coco_dataset import Dataset, Items
+from prefect_cvat.evaluation.matching.overlaps import Overlaps, find_overlaps
 
-__all__ = ["AP_THRESHOLDS", "Matches", "Ranked", "match_all"]
+__all__ = ["AP_THRESHOLDS", "SIZES", "Matches", "Ranked", "match_all"]
 
 AP_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """The IoU thresholds of COCO's average precision."""
+
+SIZES = {
+    "all": (0.0, np.inf),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+"""COCO's ranges of areas in square pixels, both ends included."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +73,9 @@ class Ranked:
 
     Attributes:
         place: `[N]`: index of the prediction.
-        is_correct: `[N]`: bit i is set if the prediction matches an object at `AP_THRESHOLDS[i]`.
-        is_ignored: `[N]`: bit i is set if it matches an ignored object at that threshold.
+        is_correct: `[S, N]`: for each of `SIZES`, bit i is set if the prediction matches an object at
+            `AP_THRESHOLDS[i]`.
+        is_ignored: `[S, N]`: bit i is set if the prediction is ignored at that threshold.
     """
 
     place: NDArray[np.int64]
@@ -89,84 +97,75 @@ def match_all(
     Raises:
         ResponseTooLargeError: Too many pairs overlap.
     """
-    scores = np.array([item["score"] for item in data.predictions], dtype=np.float64)
-    is_evaluated = ~np.array([item["ignore"] for item in data.truth], dtype=bool)
-    is_crowd = np.array([item["iscrowd"] for item in data.truth], dtype=bool)
-    found, rank = _by_pair(data.predictions), np.zeros(len(scores), np.int64)
-    for places in found.values():
-        places.sort(key=lambda place: -data.predictions[place]["score"])
-        rank[places] = np.arange(len(places))
-    overlaps = find_overlaps(data, found, _by_pair(data.truth), min(iou_threshold, AP_THRESHOLDS[0]))
-    taken = overlaps.match(iou_threshold, ~is_evaluated, is_crowd)
-    is_ignored = (taken >= 0) & ~is_evaluated[taken] if len(is_evaluated) else np.zeros(len(scores), bool)
+    found, is_evaluated = data.predictions, ~data.truth.is_ignored
+    order = np.lexsort((-found.scores, found.label, found.image))
+    rank = _ranks(found, order)
+    objects = np.arange(len(data.truth))
+    overlaps = find_overlaps(data, order, objects, min(iou_threshold, AP_THRESHOLDS[0]))
+    taken = overlaps.match(overlaps.reaching(iou_threshold), ~is_evaluated, data.truth.is_crowd)
+    is_ignored = _of(~is_evaluated, taken, False)
     object_of = np.where(is_ignored, -1, taken)
-    counts = scores >= score_threshold
+    counts = found.scores >= score_threshold
     is_detected = np.zeros(len(is_evaluated), dtype=bool)
     is_detected[object_of[counts & (object_of >= 0)]] = True
     is_false_positive = counts & ~is_ignored & (object_of < 0)
+    by_image = np.lexsort((-found.scores, found.image))
+    false_positives = by_image[is_false_positive[by_image]]
+    missed = np.flatnonzero(is_evaluated & ~is_detected)
     matches = Matches(
         object_of=object_of,
         similarity=np.where(object_of >= 0, overlaps.similarity_of(object_of), 0.0),
         is_ignored=is_ignored,
-        confused_with=_match_across_labels(
-            data, scores, is_false_positive, is_evaluated & ~is_detected, iou_threshold
-        ),
+        confused_with=_match_across_labels(data, false_positives, missed, iou_threshold),
         counts=counts,
-        image=np.array([item["image_id"] for item in data.predictions]),
+        image=data.image_ids[found.image],
         is_detected=is_detected,
         is_evaluated=is_evaluated,
-        object_image=np.array([item["image_id"] for item in data.truth]),
+        object_image=data.image_ids[data.truth.image],
     )
-    return matches, _rank(matches, overlaps, rank, is_crowd, max_detections)
+    by_image = np.lexsort((rank, found.image))
+    return matches, _rank(data, overlaps, by_image[rank[by_image] < max_detections])
 
 
-def _rank(
-    matches: Matches,
-    overlaps: Overlaps,
-    rank: NDArray[np.int64],
-    is_crowd: NDArray[np.bool_],
-    max_detections: int,
-) -> Ranked:
-    right, ignored = np.zeros(len(rank), np.uint16), np.zeros(len(rank), np.uint16)
+def _ranks(found: Items, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`[N]`: how many predictions of the same image and label have a higher score."""
+    image, label = found.image[order], found.label[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(image) != 0) | (np.diff(label) != 0)
+    places = np.arange(len(order))
+    rank = np.zeros(len(order), dtype=np.int64)
+    rank[order] = places - np.maximum.accumulate(np.where(is_first, places, 0))
+    return rank
+
+
+def _rank(data: Dataset, overlaps: Overlaps, order: NDArray[np.int64]) -> Ranked:
+    right, ignored = (np.zeros((len(SIZES), len(data.predictions)), np.uint16) for _ in range(2))
+    unused = [
+        data.truth.is_ignored | (data.truth.area < low) | (data.truth.area > high)
+        for low, high in SIZES.values()
+    ]
+    outside = [(data.predictions.area < low) | (data.predictions.area > high) for low, high in SIZES.values()]
     for bit, threshold in enumerate(AP_THRESHOLDS):
-        taken = overlaps.match(threshold, ~matches.is_evaluated, is_crowd)
-        has_object = taken >= 0
-        right[has_object] |= np.uint16(1 << bit)
-        if not matches.is_evaluated.all():
-            ignored[has_object & ~matches.is_evaluated[taken]] |= np.uint16(1 << bit)
-    order = np.lexsort((rank, matches.image))
-    order = order[rank[order] < max_detections]
-    return Ranked(order, right[order] & ~ignored[order], ignored[order])
+        candidates = overlaps.reaching(threshold)
+        for size in range(len(SIZES)):
+            taken = overlaps.match(candidates, unused[size], data.truth.is_crowd)
+            is_ignored = np.where(taken >= 0, _of(unused[size], taken, False), outside[size])
+            right[size] |= ((taken >= 0) & ~is_ignored).astype(np.uint16) << np.uint16(bit)
+            ignored[size] |= is_ignored.astype(np.uint16) << np.uint16(bit)
+    return Ranked(order, right[:, order], ignored[:, order])
+
+
+def _of(values: NDArray[np.bool_], places: NDArray[np.int64], otherwise: bool) -> NDArray[np.bool_]:
+    """The values at places; another one where a place is -1."""
+    return np.append(values, otherwise)[places]
 
 
 def _match_across_labels(
-    data: Dataset,
-    scores: NDArray[np.float64],
-    is_false_positive: NDArray[np.bool_],
-    is_missed: NDArray[np.bool_],
-    iou_threshold: float,
+    data: Dataset, false_positives: NDArray[np.int64], missed: NDArray[np.int64], iou_threshold: float
 ) -> NDArray[np.int64]:
     """Match false positives with missed objects of other labels, for the confusion matrix."""
     if data.iou_type == "keypoints":  # the keypoints of different labels cannot be compared
-        return np.full(len(scores), -1)
-    wrong = _by_image(data.predictions, is_false_positive)
-    for places in wrong.values():
-        places.sort(key=lambda place: -scores[place])
-    none = np.zeros(len(is_missed), dtype=bool)
-    overlaps = find_overlaps(data, wrong, _by_image(data.truth, is_missed), iou_threshold)
-    return overlaps.match(iou_threshold, none, none)
-
-
-def _by_pair(items: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], list[int]]:
-    """The indices of annotations by image and category."""
-    places = defaultdict(list)
-    for place, item in enumerate(items):
-        places[item["image_id"], item["category_id"]].append(place)
-    return places
-
-
-def _by_image(items: Sequence[Mapping[str, Any]], is_wanted: NDArray[np.bool_]) -> dict[int, list[int]]:
-    places = defaultdict(list)
-    for place in np.flatnonzero(is_wanted).tolist():
-        places[items[place]["image_id"]].append(place)
-    return places
+        return np.full(len(data.predictions), -1)
+    none = np.zeros(len(data.truth), dtype=bool)
+    overlaps = find_overlaps(data, false_positives, missed, iou_threshold, across_labels=True)
+    return overlaps.match(overlaps.reaching(iou_threshold), none, none)

@@ -1,0 +1,1 @@
+"""Compares the evaluations of two functions, or of two runs, on the same ground truth."""

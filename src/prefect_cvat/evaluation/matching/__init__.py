@@ -1,0 +1,1 @@
+"""Matches predictions with ground-truth objects as COCO does."""
