@@ -123,7 +123,7 @@ def evaluate_task(
     name = chosen.function if chosen else None
     with named_as_in_form(), credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])
-        if chosen is None:
+        if chosen is None and against is not None:
             check_not_itself(task_id, against)
 
         def predict(task: EvaluatedTask, function: CvatFunction, loaded: Any) -> Predictions:

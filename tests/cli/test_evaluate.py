@@ -54,7 +54,8 @@ def test_prints_tables_and_writes_a_page_and_thresholds_for_annotate(
         *server, "evaluate", drawn_task, *function, "--report", page, "--thresholds", thresholds
     )
     assert done.returncode == 0, done.stderr
-    rows = {line.split()[0]: line.split()[1:8] for line in done.stdout.splitlines() if line.startswith("  ")}
+    boxes = done.stdout.partition("Boxes\n")[2].partition("\n\n")[0]
+    rows = {line.split()[0]: line.split()[1:8] for line in boxes.splitlines()}
     assert rows["car"] == ["1.000", "1.000", "1.000", "2", "2", "0", "0"]
     assert rows["person"] == ["-", "-", "-", "0", "0", "0", "2"]
     assert "not evaluated: frames without manual annotations (1)" in done.stdout

@@ -123,9 +123,9 @@ class ComparisonOptions(OptionModel):
             return "none", ""
         if text == "automatic":
             return "automatic", ""
-        kind, colon, number = text.partition(":")
-        if kind == "task" and (not colon or number.isdecimal()):
-            if not number:
+        kind, _, number = text.partition(":")
+        if kind == "task":
+            if not number.isdecimal():
                 raise ValueError(f"{argument('against')} is {text!r}; write task:ID, such as task:42")
             return "task", number
         if text.endswith(".json"):
