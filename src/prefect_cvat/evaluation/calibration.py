@@ -84,9 +84,11 @@ def calibration_error(scores: NDArray[np.float64], is_correct: NDArray[np.bool_]
 
 def _by_bin(
     scores: NDArray[np.float64], is_correct: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """`[BINS]` each: the number of predictions, the sum of scores, the number of true positives."""
     place = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-    counts = np.bincount(place, minlength=BINS)
-    sums = np.bincount(place, weights=scores, minlength=BINS)
-    return counts, sums, np.bincount(place, weights=is_correct, minlength=BINS)
+    counts, sums, right = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
+    np.add.at(counts, place, 1)
+    np.add.at(sums, place, scores)
+    np.add.at(right, place, is_correct)
+    return counts, sums, right

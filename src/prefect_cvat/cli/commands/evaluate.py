@@ -22,6 +22,7 @@ from prefect_cvat.options.option_model import OnCommandLine
 from prefect_cvat.options.run_options import Options
 
 if TYPE_CHECKING:
+    from prefect_cvat.auto_annotation.interface import DetectionFunction
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation import TaskEvaluation
     from prefect_cvat.evaluation.comparison.task_comparison import Against
@@ -198,6 +199,8 @@ def _load_against(comparison: ComparisonOptions, function: FunctionChoice) -> Ag
         return Path(name)
     if kind in ("none", "automatic"):
         return None
-    model = {option: getattr(function, option) for option in ModelOptions.model_fields}
+    chosen: dict[str, Any] = {option: getattr(function, option) for option in ModelOptions.model_fields}
     parameters = [f"{key}={value}" for key, value in (comparison.against_parameters or {}).items()]
-    return FunctionChoice(**model, **{kind: name}, function_parameter=parameters).load()
+    chosen |= {kind: name, "function_parameter": parameters}
+    other: DetectionFunction = FunctionChoice(**chosen).load()
+    return other

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from prefect_cvat.evaluation.matching.matches import AP_THRESHOLDS
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.precision import RECALLS
 
-__all__ = ["METRICS", "ResampledMetrics", "draw_weights"]
+__all__ = ["METRICS", "Metric", "ResampledMetrics", "draw_weights"]
 
-METRICS = ("ap", "ap50", "precision", "recall", "f1")
-"""The metrics that are resampled, by their names in `LabelEvaluation`."""
+Metric = Literal["ap", "ap50", "precision", "recall", "f1"]
+"""A metric that is resampled, by its name in `LabelEvaluation`."""
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 _MAX_NUMBERS = 100_000
 """Maximum size of an array of weights, unless one resample has more; larger ones leave the cache."""
@@ -169,7 +172,9 @@ def _rates(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    ratio = np.full(len(part), np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
 
 
 def _mean_of_defined(aps: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
@@ -179,4 +184,6 @@ def _mean_of_defined(aps: NDArray[np.float64], resamples: int) -> NDArray[np.flo
     is_defined = ~np.isnan(aps)
     counts = is_defined.sum(axis=0)
     sums = np.where(is_defined, aps, 0.0).sum(axis=0)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    mean = np.full((resamples, 2), np.nan)
+    np.divide(sums, counts, out=mean, where=counts > 0)
+    return mean

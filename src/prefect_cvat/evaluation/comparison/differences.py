@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.evaluation.comparison.bootstrap import METRICS, ResampledMetrics, draw_weights
+from prefect_cvat.evaluation.comparison.bootstrap import METRICS, Metric, ResampledMetrics, draw_weights
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.matching.matches import Matches
 from prefect_cvat.evaluation.metrics import Evaluation, LabelEvaluation
@@ -25,8 +24,6 @@ __all__ = [
     "ShapeComparison",
     "compare_evaluations",
 ]
-
-Metric = Literal["ap", "ap50", "precision", "recall", "f1"]
 
 CONFIDENCE = 0.95
 """The share of resamples whose difference is within the interval."""

@@ -120,7 +120,9 @@ def _box_iou(data: Dataset, prediction: Indices, truth: Indices) -> NDArray[np.f
     common = size[:, 0] * size[:, 1]
     area = own[:, 2] * own[:, 3]
     union = np.where(data.truth.is_crowd[truth], area, area + theirs[:, 2] * theirs[:, 3] - common)
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    iou = np.zeros(len(common))
+    np.divide(common, union, out=iou, where=union > 0)
+    return iou
 
 
 def _mask_iou(data: Dataset, prediction: Indices, truth: Indices) -> NDArray[np.float64]:

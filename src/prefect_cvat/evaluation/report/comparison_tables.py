@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect_cvat.evaluation.comparison.differences import Difference, Metric, ShapeComparison
+from prefect_cvat.evaluation.comparison.bootstrap import METRICS, Metric
+from prefect_cvat.evaluation.comparison.differences import Difference, ShapeComparison
 from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.detail_tables import MISTAKES
@@ -54,9 +55,7 @@ def summary_rows(comparison: ShapeComparison) -> list[Row]:
     ]
 
 
-def difference_rows(
-    comparison: ShapeComparison, metrics: Sequence[Metric] = ("ap", "ap50", "precision", "recall", "f1")
-) -> list[Row]:
+def difference_rows(comparison: ShapeComparison, metrics: Sequence[Metric] = METRICS) -> list[Row]:
     """A row for all labels, then one for each label, most objects first: the differences of metrics."""
     by_label = sorted(comparison.by_label.items(), key=lambda item: (-item[1].truth, item[0]))
     return [
@@ -119,15 +118,10 @@ def tag_comparison_rows(comparison: TaskComparison) -> list[Row]:
     first, second = comparison.first.tags, comparison.second.tags
     if first is None or second is None:
         return []
-    names = sorted({*first.by_label, *second.by_label})
-    pairs = [("exact match", first.accuracy, second.accuracy)]
-    pairs += [
-        (
-            f"F1 of {name}",
-            *(each.by_label[name].f1 if name in each.by_label else None for each in (first, second)),
-        )
-        for name in names
-    ]
+    pairs: list[tuple[str, float | None, float | None]] = [("exact match", first.accuracy, second.accuracy)]
+    for name in sorted({*first.by_label, *second.by_label}):
+        one, other = (each.by_label[name].f1 if name in each.by_label else None for each in (first, second))
+        pairs.append((f"F1 of {name}", one, other))
     return [{"metric": name, "first": decimal(one), "second": decimal(other)} for name, one, other in pairs]
 
 

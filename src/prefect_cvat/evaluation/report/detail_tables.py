@@ -60,15 +60,10 @@ def mistake_rows(evaluation: Evaluation) -> list[Row]:
         "all false positives": mistakes.false_positives,
         "all false negatives": mistakes.false_negatives,
     }
+    named = {f"{name}: {MISTAKES[name]}": kind for name, kind in mistakes.kinds.items()}
     return [
-        *(
-            {"mistake": f"{name}: {MISTAKES[name]}", "count": kind.count, "dAP": decimal(kind.ap_gain)}
-            for name, kind in mistakes.kinds.items()
-        ),
-        *(
-            {"mistake": name, "count": total.count, "dAP": decimal(total.ap_gain)}
-            for name, total in totals.items()
-        ),
+        {"mistake": name, "count": mistake.count, "dAP": decimal(mistake.ap_gain)}
+        for name, mistake in {**named, **totals}.items()
     ]
 
 
@@ -77,7 +72,9 @@ def mistakes_by_label_rows(evaluation: Evaluation) -> list[Row]:
     by_label = sorted(
         evaluation.mistakes.by_label.items(), key=lambda item: (-sum(item[1].values()), item[0])
     )
-    return [{"label": name, **dict(counts)} for name, counts in by_label]
+    return [
+        {"label": name, **{str(kind): count for kind, count in counts.items()}} for name, counts in by_label
+    ]
 
 
 def calibration_rows(evaluation: Evaluation) -> list[Row]:
