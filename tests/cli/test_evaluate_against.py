@@ -38,12 +38,12 @@ def function(tmp_path):
 
 @pytest.fixture
 def drawn_task(client, make_task):
-    """A task of three frames with a car on each."""
-    task_id = make_task(3)
+    """A task of six frames with a car on each."""
+    task_id = make_task(6)
     car = next(label.id for label in client.labels(task_id) if label.name == "car")
     box = {"type": "rectangle", "label_id": car, "points": [0, 0, 20, 20], "source": "manual"}
     [job] = client.jobs(task_id)
-    shapes = [box | {"frame": number} for number in range(3)]
+    shapes = [box | {"frame": number} for number in range(6)]
     client.create_job_annotations(job.id, {"shapes": shapes, "tags": [], "tracks": []})
     return task_id
 
@@ -76,9 +76,9 @@ def test_prints_the_comparison_with_stored_annotations_as_json(server, function,
     }  # fmt: skip
     assert (boxes["seed"], boxes["resamples"]) == (3, 1000)
     assert said["second"]["predictions"] == "automatic annotations"
-    assert said["second"]["shapes"]["bbox"]["mistakes"]["kinds"]["localization"]["count"] == 3
-    assert said["first"]["shapes"]["bbox"]["by_size"]["small"] == {"truth": 3, "ap": 1}
-    assert [frame["frame"] for frame in boxes["frames"]] == [0, 1, 2]
+    assert said["second"]["shapes"]["bbox"]["mistakes"]["kinds"]["localization"]["count"] == 6
+    assert said["first"]["shapes"]["bbox"]["by_size"]["small"] == {"truth": 6, "ap": 1}
+    assert [frame["frame"] for frame in boxes["frames"]] == [0, 1, 2, 3, 4, 5]
 
 
 def test_compares_with_an_earlier_run_that_was_exported(server, function, drawn_task, tmp_path):

@@ -61,10 +61,10 @@ def label_ids(client, task_id):
 
 @pytest.fixture
 def cars(client, make_task):
-    """A task of four frames with a car on each."""
-    task_id = make_task(4)
+    """A task of six frames with a car on each."""
+    task_id = make_task(6)
     car = label_ids(client, task_id)["car"]
-    draw(client, task_id, [box(number, car) for number in range(4)])
+    draw(client, task_id, [box(number, car) for number in range(6)])
     return task_id
 
 
@@ -79,10 +79,10 @@ def test_two_functions_are_compared_and_nothing_is_written(client, cars):
     assert client.task_annotations(cars) == before
     assert (metric(done).first, metric(done).second, metric(done).difference) == (1, 0, 1)
     assert (metric(done).low, metric(done).high) == (1, 1)
-    assert done.second.shapes["bbox"].mistakes.kinds["localization"].count == 4
+    assert done.second.shapes["bbox"].mistakes.kinds["localization"].count == 6
     assert (done.first.predictions, done.second.predictions) == ("good", "bad")
     assert [(each.frame, each.only_first) for each in done.shapes["bbox"].frames] == [
-        (0, 1), (1, 1), (2, 1), (3, 1)
+        (number, 1) for number in range(6)
     ]  # fmt: skip
 
 
@@ -121,15 +121,15 @@ def test_automatic_annotations_of_another_task_are_compared(client, cars):
         [box(0, their["car"], source="auto", score=0.5), box(1, their["bus"], source="auto")],
     )
     done = compare_task(client, cars, Boxes(), other.id, resamples=20)
-    assert done.first.frames == done.second.frames == 3  # the other task lacks one
+    assert done.first.frames == done.second.frames == 3  # the other task lacks the rest
     assert metric(done, "recall").second == pytest.approx(1 / 3)
     assert done.second.predictions == f"the automatic annotations of task {other.id}"
     assert done.second.left_out == {
         f"annotations of label 'bus' of task {other.id}": 1,
-        f"frames that task {other.id} does not have": 1,
+        f"frames that task {other.id} does not have": 3,
     }
     assert done.first.left_out == {
-        f"frames that the automatic annotations of task {other.id} failed on or does not have": 1
+        f"frames that the automatic annotations of task {other.id} failed on or does not have": 3
     }
 
 
@@ -174,7 +174,7 @@ def test_a_data_set_may_have_folders_masks_other_labels_and_no_scores(client, ca
     assert done.second.left_out == {
         "annotations of label 'bus' of a.json": 1,
         "crowds of a.json": 1,
-        "frames that a.json does not have": 1,
+        "frames that a.json does not have": 3,
     }
 
 
@@ -190,7 +190,7 @@ def test_a_data_set_may_have_folders_masks_other_labels_and_no_scores(client, ca
         ({"annotations": [{"image_id": "0000.png", "category_id": 1, "bbox": [1, "x", 2, 2]}]}, ValueError,
          "annotation 0 .* could not convert"),
         ({}, NothingToEvaluateError, "has no annotations with a label of task"),
-        ({"images": [{"id": 1, "file_name": "other.png"}]}, NothingToEvaluateError, "has none of the 4 frames"),
+        ({"images": [{"id": 1, "file_name": "other.png"}]}, NothingToEvaluateError, "has none of the 6 frames"),
         ({"images": [{"id": 1, "file_name": "0000.png", "width": 9, "height": 9}]}, ValueError, "has 9x9 pixels"),
         ({"images": [{"id": 1, "file_name": "0000.png"}, {"id": 2, "file_name": "b/0000.png"}]}, ValueError,
          "has two images of frame 0"),
@@ -216,8 +216,8 @@ def test_frames_on_which_one_fails_are_left_out_of_both(client, cars):
     function = Boxes(failing={"0001.png"})
     options = Options(on_frame_error="skip")
     done = compare_task(client, cars, Boxes(), function, against_name="frail", options=options, resamples=20)
-    assert done.first.frames == done.second.frames == 3
-    assert done.shapes["bbox"].overall.truth == 3
+    assert done.first.frames == done.second.frames == 5
+    assert done.shapes["bbox"].overall.truth == 5
     assert done.first.left_out == {"frames that frail failed on or does not have": 1}
     assert set(done.second.frame_errors) == {1}
 
@@ -286,9 +286,9 @@ def test_tables_markdown_and_page_show_the_comparison(client, cars):
     )
     lines = "\n".join(comparison_lines(done))
     assert "AP         1.000   0.000      +1.000  [+1.000, +1.000] *" in lines
-    assert "localization: right label, wrong place        0       4" in lines
+    assert "localization: right label, wrong place        0       6" in lines
     markdown = render_comparison_markdown(done)
-    assert "| car | 4 | +1.000 [+1.000, +1.000] * |" in markdown
+    assert "| car | 6 | +1.000 [+1.000, +1.000] * |" in markdown
     assert r"a\<b\>" in markdown
     worst = most_different_frames(done, 2)
     assert [each.frame for each in worst] == [0, 1]
@@ -318,6 +318,9 @@ def test_nothing_to_compare_is_refused(client, cars, make_task):
         compare_task(client, without_data, Boxes(), Boxes())
     with pytest.raises(BadFunctionError, match="the labels do not match"):
         compare_task(client, cars, Boxes(), Boxes(labels=("person",)))
-    halves = Boxes(failing={"0000.png", "0001.png"}), Boxes(failing={"0002.png", "0003.png"})
-    with pytest.raises(NothingToEvaluateError, match="have none of the 4 frames .* in common"):
+    halves = (
+        Boxes(failing={f"000{n}.png" for n in (0, 1, 2)}),
+        Boxes(failing={f"000{n}.png" for n in (3, 4, 5)}),
+    )
+    with pytest.raises(NothingToEvaluateError, match="have none of the 6 frames .* in common"):
         compare_task(client, cars, *halves, options=Options(on_frame_error="skip"))

@@ -142,10 +142,22 @@ def test_metrics_without_objects_or_frames_have_no_interval():
     truth = dataset((1, 1, BOX), images=1)
     alone = evaluate(truth, [found(1, 2, BOX, 0.5)])
     done = compare_evaluations(alone, alone, [1], resamples=10)
-    assert done.overall.metrics["recall"].low is None  # one frame has only one resample
+    assert done.overall.metrics["recall"].low is None
     assert done.by_label["b"].metrics["ap"].difference is None
     nothing = evaluate(dataset(), [])
     assert compare_evaluations(nothing, nothing, [1, 2]).overall.metrics["ap"].difference is None
+
+
+@pytest.mark.parametrize(("frames", "has_interval"), [(5, False), (6, True)])
+def test_a_label_on_few_frames_has_no_interval(frames, has_interval):
+    others = [(image, 1, BOX) for image in range(1, 11)]
+    truth = dataset(*others, *((image, 2, (100, 0, 20, 20)) for image in range(1, frames + 1)), images=10)
+    right = [found(item["image_id"], item["category_id"], item["bbox"], 0.9) for item in truth["annotations"]]
+    first, second = evaluate(truth, right), evaluate(truth, right[:10])
+    done = compare_evaluations(first, second, images_of(truth), resamples=20)
+    assert done.by_label["b"].metrics["recall"].is_clear is has_interval
+    assert done.by_label["a"].metrics["recall"].low == 0
+    assert done.overall.metrics["recall"].is_clear
 
 
 def test_a_label_that_only_one_predicts_is_compared():

@@ -133,6 +133,14 @@ class ResampledMetrics:
         """Number of predictions or objects of the label with most of them."""
         return max((label.size for label in self.labels.values()), default=1)
 
+    def frames_of(self, name: str | None) -> NDArray[np.int64]:
+        """The indices of the frames with objects or predictions of a label; for None of any label."""
+        labels = self.labels.values() if name is None else [self.labels[name]] if name in self.labels else []
+        parts = [
+            frames for each in labels for frames in (each.objects, each.true_positives, each.false_positives)
+        ]
+        return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
+
     def measure(self, weights: NDArray[np.float64]) -> dict[str | None, NDArray[np.float64]]:
         """Compute the metrics.
 
