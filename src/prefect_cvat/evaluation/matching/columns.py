@@ -55,6 +55,8 @@ class Columns:
     @classmethod
     def joined(cls, parts: Sequence[Columns]) -> Columns:
         """Concatenate the columns of parts of a data set; places become those in the whole data set."""
+        if len(parts) == 1:
+            return parts[0]
         firsts = np.cumsum([0, *(len(part.scores) for part in parts)])[:-1]
         return cls(
             names=parts[0].names,

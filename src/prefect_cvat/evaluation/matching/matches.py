@@ -57,6 +57,8 @@ class Matches:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Concatenate the matches of parts of a data set; indices become those in the whole data set."""
+        if len(parts) == 1:
+            return parts[0]
         columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
         first = 0
         for place, part in enumerate(parts):

@@ -14,7 +14,7 @@ __all__ = ["Indices", "similar_pairs"]
 
 Indices: TypeAlias = NDArray[np.int64]
 
-_MAX_PAIRS_AT_ONCE = 250_000
+_MAX_PAIRS_AT_ONCE = 50_000
 """Maximum number of pairs in memory at a time, unless one prediction has more."""
 
 _MAX_COORDINATE = 1e8
