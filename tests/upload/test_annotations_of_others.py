@@ -1,43 +1,25 @@
-"""No run removes annotations of others, and every run reports what is really on the server."""
+"""No run removes what another run has made, or what a person draws or corrects during the run."""
 
 import json
 import subprocess
 import sys
 import time
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import annotate_task, refine_task, undo_run
-from prefect_cvat.auto_annotation import (
-    DetectionFunctionSpec,
-    label_spec,
-    rectangle,
-)
-from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, RunStoppedError
+from prefect_cvat import Client, annotate_task, refine_task, undo_run
+from prefect_cvat.exceptions import BadFunctionError, RunInProgressError
 from prefect_cvat.records import run_lock
 from prefect_cvat.upload.job_writer import JobWriter
-from task_annotations import CREATES, READS, Masks, annotations, boxes, draw, label_id, per_frame
+from task_annotations import Masks, annotations, boxes, draw, label_id, per_frame
 
-
-@pytest.fixture(autouse=True)
-def _is_quick(monkeypatch):
-    monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
-
-
-def correct(client, job_id, shape, **changes):
-    """Correct a shape as CVAT's pages do: its id stays."""
-    body = {"shapes": [{**shape, **changes}]}
-    client.json("PATCH", f"/api/jobs/{job_id}/annotations", params={"action": "update"}, body=body)
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 def as_from_another_machine(monkeypatch, tmp_path):
     """From now on, locks are kept elsewhere: what has been begun keeps its own."""
     monkeypatch.setattr(run_lock, "cache_folder", lambda: tmp_path)
-
-
-# --- own work is known by its ids ---
 
 
 @pytest.mark.parametrize("frame", [0, 12, 39], ids=lambda frame: f"begins at {frame}")
@@ -112,11 +94,11 @@ def test_failed_run_on_another_machine(client, sandbox, make_task, monkeypatch, 
         assert process.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
     good, bad = processes
-    told, _ = good.communicate(timeout=60)
+    said, _ = good.communicate(timeout=60)
     bad.communicate(timeout=60)
     assert bad.returncode == 3
     assert good.returncode == 0
-    assert sum(map(int, told.split())) == 200
+    assert sum(map(int, said.split())) == 200
     found = Counter(item["frame"] for _, item in annotations(client, task_id) if item["source"] == "auto")
     assert found == dict.fromkeys(range(40), 5)
     manual = sum(item["source"] == "manual" for _, item in annotations(client, task_id))
@@ -124,9 +106,6 @@ def test_failed_run_on_another_machine(client, sandbox, make_task, monkeypatch, 
 
 
 def test_lock_is_the_same_for_two_spellings_of_a_server_address(client, sandbox, make_task):
-    from prefect_cvat import Client
-    from prefect_cvat.exceptions import RunInProgressError
-
     task_id = make_task(4)
     refused = []
 
@@ -168,53 +147,13 @@ def test_does_not_annotate_refined_shapes_again(client, make_task, monkeypatch, 
     assert annotations(client, task_id) == there
 
 
-# --- nothing is removed before its replacement is known to exist ---
+# --- corrections during a run ---
 
 
-@pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
-@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
-def test_server_that_stores_part_of_a_write_and_reports_all(client, make_task, faults, existing, times):
-    task_id = make_task(12, segment_size=4)
-    originals = [draw(client, task_id, frame, source="auto", x=50) for frame in range(12)]
-    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": times}])
-    if times is None:
-        with pytest.raises(IncompleteRunError, match="not on the server, though sent again") as raised:
-            annotate_task(client, task_id, boxes(), existing=existing)
-        report = raised.value.report
-    else:
-        report = annotate_task(client, task_id, boxes(), existing=existing)
-    faults.clear()
-    there = annotations(client, task_id)
-    new = Counter(item["frame"] for _, item in there if item["points"][0] != 50)
-    old = {item["id"] for _, item in there} & {item["id"] for _, item in originals}
-    complete = {frame for frame in range(12) if new[frame] == 5}
-    assert report.added == new.total()
-    assert report.missing == 60 - new.total()
-    assert report.removed == 12 - len(old)
-    assert {item["frame"] for _, item in originals if item["id"] in old} == (
-        set(range(12)) if existing == "keep" else set(range(12)) - complete
-    )
-    if times is not None:
-        assert new == dict.fromkeys(range(12), 5)
-    elif existing != "keep":
-        assert report.not_replaced == len(old)
-    done = annotate_task(client, task_id, boxes(), existing=existing)  # the next run completes it
-    assert done.added == 60 - new.total()
-    assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
-
-
-@pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
-def test_stale_reads(client, make_task, faults, monkeypatch, existing):
-    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
-    task_id = make_task(12, segment_size=4)
-    for frame in range(12):
-        draw(client, task_id, frame, source="auto")
-    time.sleep(0.5)
-    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 0.4}}])
-    report = annotate_task(client, task_id, boxes(), existing=existing)
-    faults.clear()
-    assert (report.added, report.missing) == (60, 0)
-    assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
+def correct(client, job_id, shape, **changes):
+    """Correct a shape as CVAT's pages do: its id stays."""
+    body = {"shapes": [{**shape, **changes}]}
+    client.json("PATCH", f"/api/jobs/{job_id}/annotations", params={"action": "update"}, body=body)
 
 
 def draw_many(client, job, count):
@@ -308,173 +247,3 @@ def test_clear_keeps_annotations_made_after_the_first_write(client, make_task):
     assert left == {*drawn, *(old[i][1]["id"] for i in (1, 5, 11))}
     assert (report.removed, report.changed) == (9, 6)
     assert "not removed, drawn or changed by somebody during the run: 6" in report.lines()
-
-
-@pytest.mark.parametrize("delay", [0.1, 0.7, 1.3])
-@pytest.mark.parametrize("answer", [504, "reset"])
-def test_late_committed_write_is_stored_once(client, make_task, faults, monkeypatch, delay, answer):
-    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.5")
-    task_id = make_task(3)
-    faults.set([{**CREATES, "fault": {"kind": "late_commit", "answer": answer, "delay": delay}, "times": 1}])
-    started = time.monotonic()
-    report = annotate_task(client, task_id, boxes())
-    assert delay < time.monotonic() - started < delay + 2.5  # it does not wait for existing annotations
-    assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
-    faults.wait()
-    assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
-    assert (report.added, report.unsettled) == (15, 0)
-
-
-def test_refused_connection_needs_no_wait_for_a_late_commit(client, make_task, monkeypatch):
-    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "30")
-    task_id = make_task(3)
-    create = type(client).create_job_annotations
-    refused = []
-
-    def refuse_once(self, job_id, body):
-        if not refused:
-            refused.append(1)
-            dead = type(client)("http://127.0.0.1:9", access_token="x")
-            create(dead, job_id, body)
-        return create(self, job_id, body)
-
-    monkeypatch.setattr(type(client), "create_job_annotations", refuse_once)
-    started = time.monotonic()
-    assert annotate_task(client, task_id, boxes()).added == 15
-    assert refused
-    assert time.monotonic() - started < 10
-
-
-@pytest.mark.usefixtures("sent_at_once")
-def test_run_that_ends_with_an_unconfirmed_write_reports_it(client, make_task, faults, monkeypatch):
-    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.2")
-    task_id = make_task(6, chunk_size=2)
-
-    def interrupt(number):
-        if number == 5:
-            time.sleep(0.1)  # by now the first write has been answered, and is looked for
-            run.stop()
-
-    fault = {"kind": "late_commit", "answer": 504, "delay": 1.0}
-    faults.set([{**CREATES, "fault": fault, "times": 1}])
-    from prefect_cvat.options.run_options import Options
-    from prefect_cvat.runs.annotate_run import AnnotateRun
-    from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-
-    run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(frames_per_batch=2, use_cache=False))
-    with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
-        run_pipeline(run, threads)
-    report = run.finish_report(1.0)
-    assert report.unsettled == 10
-    assert "not complete: 10 sent, with unknown result; run it again" in report.lines()
-    done = annotate_task(client, task_id, boxes(), use_cache=False)  # waits for it
-    assert (done.added, done.already_there) == (20, 10)
-    assert per_frame(client, task_id) == dict.fromkeys(range(6), 5)
-
-
-def test_job_state_is_on_disk(client, make_task):
-    """With 40 jobs of 250 annotations each, memory holds no more than one job."""
-    from prefect_cvat.options.run_options import Options
-    from prefect_cvat.runs.annotate_run import AnnotateRun
-    from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-
-    task_id = make_task(40, segment_size=1, chunk_size=8)
-    car = label_id(client, task_id)
-    for job in client.jobs(task_id):
-        old = [
-            {
-                "type": "rectangle",
-                "frame": job.start_frame,
-                "label_id": car,
-                "points": [i % 50, 1, i % 50 + 2, 9],
-            }
-            for i in range(250)
-        ]
-        client.create_job_annotations(job.id, json.loads(json.dumps({"shapes": old})))
-    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False, frames_per_batch=8))
-    sizes = []
-
-    def look(number):
-        time.sleep(0.02)  # what has been detected is being written by then
-        if run.planned.uploads.has_baseline:
-            sizes.append(sum(_held(writer._ledger) for writer in run.planned.uploads.writers.values()))
-
-    run.detector.function.detect = boxes(before=look).detect
-    with ThreadSubmitter() as threads:
-        run_pipeline(run, threads)
-    assert sizes
-    assert max(sizes) < 40 * 250 / 2
-
-
-def _held(ledger):
-    return len(ledger.baseline._reusable or ())
-
-
-@pytest.mark.parametrize("existing", ["clear", "replace_auto"])
-def test_missing_track_keeps_annotations_of_all_its_frames(client, make_task, faults, existing):
-    from prefect_cvat import TrackOptions, track_task
-
-    task_id = make_task(8)
-    old = [draw(client, task_id, frame, source="auto")[1]["id"] for frame in range(8)]
-    still = SimpleNamespace(
-        spec=DetectionFunctionSpec(labels=[label_spec("car", 1)]),
-        detect=lambda *_: [rectangle(1, [5, 5, 25, 25])],  # keyframes on the first and the last frame
-        version="still",
-    )
-    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
-    tracking = TrackOptions(min_length=1)
-    with pytest.raises(IncompleteRunError) as raised:
-        track_task(client, task_id, still, track_options=tracking, existing=existing)
-    faults.clear()
-    assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
-    assert [item["id"] for _, item in annotations(client, task_id)] == old
-    assert track_task(client, task_id, still, track_options=tracking, existing=existing).removed == 8
-
-
-def test_undo_reads_again_while_reads_are_stale(client, make_task, faults, monkeypatch):
-    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
-    task_id = make_task(4)
-    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
-    time.sleep(0.5)
-    report = annotate_task(client, task_id, boxes())
-    done = undo_run(client, report.run)
-    faults.clear()
-    assert (done.removed, done.gone) == (20, 0)
-    assert annotations(client, task_id) == []
-
-
-def test_failed_run_reads_again_while_reads_are_stale(client, make_task, faults, monkeypatch):
-    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
-    task_id = make_task(4, chunk_size=1)
-
-    def fail(number):
-        time.sleep(0.1)
-        if number == 3:
-            raise ZeroDivisionError("told to")
-
-    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
-    time.sleep(0.5)
-    with pytest.raises(BadFunctionError):
-        annotate_task(client, task_id, boxes(before=fail), frames_per_batch=1, use_cache=False)
-    faults.clear()
-    assert annotations(client, task_id) == []
-
-
-def test_run_with_all_frames_skipped_after_errors_is_not_complete(client, make_task):
-    task_id = make_task(3)
-
-    def fail(_number):
-        raise ZeroDivisionError("told to")
-
-    with pytest.raises(
-        BadFunctionError, match=r"failed on all of 3 frames, on frame 0 with: .*ZeroDivisionError"
-    ):
-        annotate_task(client, task_id, boxes(before=fail), on_frame_error="skip", use_cache=False)
-    some = annotate_task(
-        client,
-        task_id,
-        boxes(before=lambda number: fail(number) if number else None),
-        on_frame_error="skip",
-        use_cache=False,
-    )
-    assert (some.added, sorted(some.frame_errors)) == (5, [1, 2])

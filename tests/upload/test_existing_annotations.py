@@ -1,5 +1,7 @@
 """What a run adds to, and removes from, annotations that are there before it."""
 
+import json
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -106,3 +108,37 @@ def test_annotate_follow_annotate(client, world, direction):
     assert not here.shapes()
     report = annotate_task(client, here.task_id, function, use_cache=False)
     assert (report.added, report.already_there) == (0, 3)
+
+
+def test_job_state_is_on_disk(client, make_task):
+    """With 40 jobs of 250 annotations each, memory holds no more than one job."""
+    task_id = make_task(40, segment_size=1, chunk_size=8)
+    car = label_id(client, task_id)
+    for job in client.jobs(task_id):
+        old = [
+            {
+                "type": "rectangle",
+                "frame": job.start_frame,
+                "label_id": car,
+                "points": [i % 50, 1, i % 50 + 2, 9],
+            }
+            for i in range(250)
+        ]
+        client.create_job_annotations(job.id, json.loads(json.dumps({"shapes": old})))
+    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False, frames_per_batch=8))
+    sizes = []
+
+    def look(number):
+        time.sleep(0.02)  # what has been detected is being written by then
+        if run.planned.uploads.has_baseline:
+            sizes.append(sum(_held(writer._ledger) for writer in run.planned.uploads.writers.values()))
+
+    run.detector.function.detect = boxes(before=look).detect
+    with ThreadSubmitter() as threads:
+        run_pipeline(run, threads)
+    assert sizes
+    assert max(sizes) < 40 * 250 / 2
+
+
+def _held(ledger):
+    return len(ledger.baseline._reusable or ())

@@ -9,6 +9,7 @@ import pytest
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import (
+    BadFunctionError,
     BadRequestError,
     InvalidResponseError,
     MediaError,
@@ -17,6 +18,7 @@ from prefect_cvat.exceptions import (
     TooManyRequestsError,
 )
 from served_chunks import with_chunks
+from task_annotations import boxes
 
 
 class Boxes:
@@ -169,3 +171,23 @@ def test_permanently_busy_server_fails_the_run_and_the_next_run_continues(sandbo
     report = annotate_task(impatient, task_id, Boxes())
     assert (report.added, report.already_there) == (8 - len(before), len(before))
     assert report.frames_from_cache >= len(before)
+
+
+def test_run_with_all_frames_skipped_after_errors_is_not_complete(client, make_task):
+    task_id = make_task(3)
+
+    def fail(_number):
+        raise ZeroDivisionError("told to")
+
+    with pytest.raises(
+        BadFunctionError, match=r"failed on all of 3 frames, on frame 0 with: .*ZeroDivisionError"
+    ):
+        annotate_task(client, task_id, boxes(before=fail), on_frame_error="skip", use_cache=False)
+    some = annotate_task(
+        client,
+        task_id,
+        boxes(before=lambda number: fail(number) if number else None),
+        on_frame_error="skip",
+        use_cache=False,
+    )
+    assert (some.added, sorted(some.frame_errors)) == (5, [1, 2])

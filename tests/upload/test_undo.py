@@ -18,18 +18,12 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.records.record_reader import read_run, recorded_runs
 from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.upload import job_writer as upload
-from prefect_cvat.upload.job_writer import JobWriter
+from task_annotations import CREATES, WRITES
 from unknown_outcomes import with_each_unknown_outcome
 
-WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
 DELETES = {**WRITES, "actions": ["delete"]}
-CREATES = {**WRITES, "actions": ["create"]}
 
-
-@pytest.fixture(autouse=True)
-def _is_quick(monkeypatch):
-    monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
-    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
+pytestmark = pytest.mark.usefixtures("quick_retries", "short_late_commits")
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,15 @@ import time
 
 import pytest
 
-from prefect_cvat import Client, annotate_task
-from prefect_cvat.exceptions import IncompleteRunError, PrefectCvatError
+from prefect_cvat import Client, annotate_task, undo_run
+from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, PrefectCvatError, RunStoppedError
 from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.upload.job_writer import JobWriter
-from task_annotations import CREATES, READS, boxes, draw, per_frame
+from task_annotations import CREATES, READS, annotations, boxes, draw, per_frame
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -148,3 +151,104 @@ def test_only_jobs_with_duplicates_are_read_again(client, make_task, monkeypatch
         annotate_task(client, task_id, boxes(1), use_cache=False)
     print("reads at the end", len(reads))
     assert len(reads) < 40
+
+
+@pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
+def test_stale_reads(client, make_task, faults, monkeypatch, existing):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
+    task_id = make_task(12, segment_size=4)
+    for frame in range(12):
+        draw(client, task_id, frame, source="auto")
+    time.sleep(0.5)
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 0.4}}])
+    report = annotate_task(client, task_id, boxes(), existing=existing)
+    faults.clear()
+    assert (report.added, report.missing) == (60, 0)
+    assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
+
+
+def test_undo_reads_again_while_reads_are_stale(client, make_task, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
+    task_id = make_task(4)
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
+    time.sleep(0.5)
+    report = annotate_task(client, task_id, boxes())
+    done = undo_run(client, report.run)
+    faults.clear()
+    assert (done.removed, done.gone) == (20, 0)
+    assert annotations(client, task_id) == []
+
+
+def test_failed_run_reads_again_while_reads_are_stale(client, make_task, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
+    task_id = make_task(4, chunk_size=1)
+
+    def fail(number):
+        time.sleep(0.1)
+        if number == 3:
+            raise ZeroDivisionError("told to")
+
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
+    time.sleep(0.5)
+    with pytest.raises(BadFunctionError):
+        annotate_task(client, task_id, boxes(before=fail), frames_per_batch=1, use_cache=False)
+    faults.clear()
+    assert annotations(client, task_id) == []
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.7, 1.3])
+@pytest.mark.parametrize("answer", [504, "reset"])
+def test_late_committed_write_is_stored_once(client, make_task, faults, monkeypatch, delay, answer):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.5")
+    task_id = make_task(3)
+    faults.set([{**CREATES, "fault": {"kind": "late_commit", "answer": answer, "delay": delay}, "times": 1}])
+    started = time.monotonic()
+    report = annotate_task(client, task_id, boxes())
+    assert delay < time.monotonic() - started < delay + 2.5  # it does not wait for existing annotations
+    assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
+    faults.wait()
+    assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
+    assert (report.added, report.unsettled) == (15, 0)
+
+
+def test_refused_connection_needs_no_wait_for_a_late_commit(client, make_task, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "30")
+    task_id = make_task(3)
+    create = type(client).create_job_annotations
+    refused = []
+
+    def refuse_once(self, job_id, body):
+        if not refused:
+            refused.append(1)
+            dead = type(client)("http://127.0.0.1:9", access_token="x")
+            create(dead, job_id, body)
+        return create(self, job_id, body)
+
+    monkeypatch.setattr(type(client), "create_job_annotations", refuse_once)
+    started = time.monotonic()
+    assert annotate_task(client, task_id, boxes()).added == 15
+    assert refused
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.usefixtures("sent_at_once")
+def test_run_that_ends_with_an_unconfirmed_write_reports_it(client, make_task, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.2")
+    task_id = make_task(6, chunk_size=2)
+
+    def interrupt(number):
+        if number == 5:
+            time.sleep(0.1)  # by now the first write has been answered, and is looked for
+            run.stop()
+
+    fault = {"kind": "late_commit", "answer": 504, "delay": 1.0}
+    faults.set([{**CREATES, "fault": fault, "times": 1}])
+    run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(frames_per_batch=2, use_cache=False))
+    with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
+        run_pipeline(run, threads)
+    report = run.finish_report(1.0)
+    assert report.unsettled == 10
+    assert "not complete: 10 sent, with unknown result; run it again" in report.lines()
+    done = annotate_task(client, task_id, boxes(), use_cache=False)  # waits for it
+    assert (done.added, done.already_there) == (20, 10)
+    assert per_frame(client, task_id) == dict.fromkeys(range(6), 5)

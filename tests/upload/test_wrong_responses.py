@@ -2,15 +2,18 @@
 
 import os
 import time
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import Client, annotate_task, undo_run
-from prefect_cvat.exceptions import InvalidResponseError, PrefectCvatError, UploadError
+from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.exceptions import IncompleteRunError, InvalidResponseError, PrefectCvatError, UploadError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.settings import Settings
 from scripted_server import Answer, scripted_server
-from task_annotations import annotations, boxes, draw, per_frame
+from task_annotations import CREATES, annotations, boxes, draw, per_frame
 from upload.retried_runs import retried
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -118,3 +121,54 @@ def test_write_with_an_incomplete_response_is_undone(client, make_task, monkeypa
         annotate_task(client, task_id, boxes(), use_cache=False)
     print(raised.value)
     assert annotations(client, task_id) == []
+
+
+@pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+def test_server_that_stores_part_of_a_write_and_reports_all(client, make_task, faults, existing, times):
+    task_id = make_task(12, segment_size=4)
+    originals = [draw(client, task_id, frame, source="auto", x=50) for frame in range(12)]
+    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": times}])
+    if times is None:
+        with pytest.raises(IncompleteRunError, match="not on the server, though sent again") as raised:
+            annotate_task(client, task_id, boxes(), existing=existing)
+        report = raised.value.report
+    else:
+        report = annotate_task(client, task_id, boxes(), existing=existing)
+    faults.clear()
+    there = annotations(client, task_id)
+    new = Counter(item["frame"] for _, item in there if item["points"][0] != 50)
+    old = {item["id"] for _, item in there} & {item["id"] for _, item in originals}
+    complete = {frame for frame in range(12) if new[frame] == 5}
+    assert report.added == new.total()
+    assert report.missing == 60 - new.total()
+    assert report.removed == 12 - len(old)
+    assert {item["frame"] for _, item in originals if item["id"] in old} == (
+        set(range(12)) if existing == "keep" else set(range(12)) - complete
+    )
+    if times is not None:
+        assert new == dict.fromkeys(range(12), 5)
+    elif existing != "keep":
+        assert report.not_replaced == len(old)
+    done = annotate_task(client, task_id, boxes(), existing=existing)  # the next run completes it
+    assert done.added == 60 - new.total()
+    assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
+
+
+@pytest.mark.parametrize("existing", ["clear", "replace_auto"])
+def test_missing_track_keeps_annotations_of_all_its_frames(client, make_task, faults, existing):
+    task_id = make_task(8)
+    old = [draw(client, task_id, frame, source="auto")[1]["id"] for frame in range(8)]
+    still = SimpleNamespace(
+        spec=DetectionFunctionSpec(labels=[label_spec("car", 1)]),
+        detect=lambda *_: [rectangle(1, [5, 5, 25, 25])],  # keyframes on the first and the last frame
+        version="still",
+    )
+    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
+    tracking = TrackOptions(min_length=1)
+    with pytest.raises(IncompleteRunError) as raised:
+        track_task(client, task_id, still, track_options=tracking, existing=existing)
+    faults.clear()
+    assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
+    assert [item["id"] for _, item in annotations(client, task_id)] == old
+    assert track_task(client, task_id, still, track_options=tracking, existing=existing).removed == 8
