@@ -15,6 +15,7 @@ from prefect.events.filters import EventAnyResourceFilter, EventFilter
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.set_up_server import set_up
 from prefect_cvat.deployments.webhooks.receiver import WebhookReceiver
 from prefect_cvat.sandbox import Sandbox
 
@@ -30,6 +31,16 @@ EventsOf = Callable[..., list[Event]]
 @pytest.fixture
 def credentials(sandbox: Sandbox) -> CvatCredentials:
     return CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password))
+
+
+@pytest.fixture(scope="session")
+def work_pool(prefect_server: None, sandbox: Sandbox) -> None:
+    """What `prefect-cvat setup` makes before anything is deployed."""
+    credentials = CvatCredentials(
+        url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)
+    )
+    credentials.save("main", overwrite=True)  # a page of the documents may have left that of its own sandbox
+    list(set_up(credentials))
 
 
 @pytest.fixture

@@ -1,27 +1,20 @@
 """The deployments, by Prefect's own `deploy` and as they are served, on a real Prefect server."""
 
-import os
-import re
-import subprocess
-import sys
 from importlib.metadata import version
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments_on_server import delete_deployments, deploy, deployed, read_deployment, serve
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS
 from prefect_cvat.deployments.block_references import credentials_reference, name_blocks_by_id
-from prefect_cvat.deployments.nightly_schedule import NightlySchedule, set_up_schedule
+from prefect_cvat.deployments.nightly_schedule import NightlySchedule
 from prefect_cvat.deployments.prefect_yaml import (
     ANNOTATE_PROJECT,
     ANNOTATE_TASK,
     PREFECT_YAML,
     DefaultFunction,
-    make_deployments,
 )
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.serve_deployments import LOG_INTERVAL, OUTAGE_SETTINGS, serve_deployments
@@ -48,8 +41,6 @@ NAMES = {
 
 WITH_LABELS = {"annotate task", "annotate project", "evaluate task", "export task", "track task"}
 
-PROJECT = Scope(project_id=7)
-
 SERVED = {
     "credentials": "main",
     "default_function": DefaultFunction(),
@@ -59,98 +50,14 @@ SERVED = {
     "echo": pytest.fail,
 }
 
-FIELDS = {
-    "concurrency_options",
-    "description",
-    "enforce_parameter_schema",
-    "entrypoint",
-    "parameter_openapi_schema",
-    "parameters",
-    "path",
-    "paused",
-    "tags",
-    "version",
-}
-
-
-@pytest.fixture(scope="session")
-def work_pool(prefect_server, sandbox):
-    """What `prefect-cvat setup` makes before anything is deployed."""
-    credentials = CvatCredentials(url=sandbox.url, username=sandbox.user, password=sandbox.password)
-    credentials.save("main", overwrite=True)  # a page of the documents may have left that of its own sandbox
-    list(set_up(credentials))
-
-
-def deploy(file=PREFECT_YAML, *which):
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", file, *which],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def serve(*, scope=None, nightly=None, credentials="main", **options):
-    """Create the deployments as `serve` does, without executing runs; return its output about schedules."""
-    scope = scope or Scope()
-    for deployment in make_deployments(credentials=credentials, scope=scope, **options):
-        deployment.apply()
-    return list(set_up_schedule(scope, nightly or NightlySchedule(), credentials_reference(credentials)))
-
-
-def deployed():
-    """The deployments as the API returns them, without ids, dates and where runs execute."""
-    with get_client(sync_client=True) as prefect:
-        flows = {flow.id: flow.name for flow in prefect.read_flows()}
-        found = {}
-        for deployment in prefect.read_deployments():
-            said = deployment.model_dump(mode="json", include=FIELDS)
-            said["limit"] = deployment.global_concurrency_limit.limit
-            said["schedules"] = [
-                schedule.model_dump(mode="json", include={"schedule", "active", "parameters", "slug"})
-                for schedule in deployment.schedules
-            ]
-            found[f"{flows[deployment.flow_id]}/{deployment.name}"] = said
-    return found
-
-
-def delete_deployments():
-    with get_client(sync_client=True) as prefect:
-        for deployment in prefect.read_deployments():
-            prefect.delete_deployment(deployment.id)
-
-
-def read(name):
-    with get_client(sync_client=True) as prefect:
-        return prefect.read_deployment_by_name(name)
-
-
-def schedules():
-    """Of the deployment for a project: whether it is active, its parameters, and when."""
-    return [
-        (schedule.active, schedule.parameters, schedule.schedule)
-        for schedule in read(ANNOTATE_PROJECT).schedules
-    ]
-
-
-def switch_off():
-    deployment = read(ANNOTATE_PROJECT)
-    with get_client(sync_client=True) as prefect:
-        for schedule in deployment.schedules:
-            prefect.update_deployment_schedule(
-                deployment.id, schedule.id, active=False, parameters=schedule.parameters
-            )
-
 
 def test_prefect_deploy_and_serve_make_the_same_deployments(work_pool):
     delete_deployments()
     deploy(PREFECT_YAML, "--all")
     by_deploy = deployed()
-    in_pool = read(ANNOTATE_TASK)
+    in_pool = read_deployment(ANNOTATE_TASK)
     serve()
-    left_pool = read(ANNOTATE_TASK)
+    left_pool = read_deployment(ANNOTATE_TASK)
     assert deployed() == by_deploy
     delete_deployments()
     serve()
@@ -189,134 +96,20 @@ def test_prefect_deploy_and_serve_make_the_same_deployments(work_pool):
     assert in_pool.job_variables["env"] == heartbeat | outage | dict([LOG_INTERVAL])
 
 
-def uncommented(text):
-    """The file with the lines for a project and a nightly run uncommented, as a user would do it."""
-    before, _, after = text.partition("      # project_id: 7 #")
-    text = f"{before}      project_id: 7 #{after}".replace("schedules: null", "schedules:")
-    return re.sub(
-        r"^    #(?=  +(- slug|cron|timezone|parameters|project_id|all_tasks|cred))", "    ", text, flags=re.M
-    )
-
-
-def test_nightly_run_is_the_same_from_prefect_yaml_and_from_options(work_pool, tmp_path):
-    text = uncommented(PREFECT_YAML.read_text())
-    for before, after in (
-        ('"0 2 * * *"', '"30 1 * * 1-5"'),
-        ("timezone: UTC", "timezone: Europe/Berlin"),
-    ):
-        assert text.count(before) == 1
-        text = text.replace(before, after)
-    (tmp_path / "prefect.yaml").write_text(text)
-    delete_deployments()
-
-    deploy(tmp_path / "prefect.yaml", "-n", "annotate-project")
-    by_deploy = deployed()[ANNOTATE_PROJECT]
-    delete_deployments()
-    serve(scope=PROJECT, nightly=NightlySchedule(cron="30 1 * * 1-5", timezone="Europe/Berlin"))
-
-    assert deployed()[ANNOTATE_PROJECT] == by_deploy
-    assert by_deploy["parameters"]["project_id"] == 7
-    (nightly,) = by_deploy["schedules"]
-    assert nightly["active"]
-    assert nightly["parameters"] == {
-        "project_id": 7,
-        "all_tasks": False,
-        "credentials": credentials_reference("main"),
-    }
-    assert nightly["schedule"]["timezone"] == "Europe/Berlin"
-
-
-def test_quick_run_uses_the_served_project():
-    def quick_run():
-        with get_client(sync_client=True) as prefect:
-            return prefect.create_flow_run_from_deployment(read(ANNOTATE_PROJECT).id).parameters
-
-    serve(scope=PROJECT)
-    assert quick_run()["project_id"] == 7
-    serve(scope=Scope(all_tasks=True))
-    assert ("project_id" in quick_run(), quick_run()["all_tasks"]) == (False, True)
-    serve()
-    assert not {"project_id", "all_tasks"} & set(quick_run())
-
-
-def test_refuses_project_together_with_all_tasks():
-    with pytest.raises(ValueError, match="--project 7 and --all-tasks contradict each other"):
-        Scope(project_id=7, all_tasks=True)
-
-
-def test_prefect_deploy_keeps_the_nightly_schedule(work_pool):
-    delete_deployments()
-    serve(
-        scope=PROJECT,
-        nightly=NightlySchedule(cron="30 1 * * 1-5", timezone="Europe/Berlin"),
-        credentials="staging",
-    )
-    before = schedules()
-    deploy(PREFECT_YAML, "--all")
-
-    assert schedules() == before
-    ((active, parameters, _),) = before
-    assert (active, parameters["credentials"]) == (True, credentials_reference("staging"))
-    # the merge that Prefect makes for a run of a schedule
-    run = {**read(ANNOTATE_PROJECT).parameters, **parameters}
-    assert (run["project_id"], run["credentials"]) == (7, credentials_reference("staging"))
-
-
-def test_serve_without_project_keeps_the_nightly_schedule(work_pool, tmp_path):
-    (tmp_path / "prefect.yaml").write_text(uncommented(PREFECT_YAML.read_text()))
-    delete_deployments()
-    deploy(tmp_path / "prefect.yaml", "-n", "annotate-project")
-    before = schedules()
-
-    assert serve() == ["schedule 'nightly' of project 7, 0 2 * * * UTC (not changed)"]
-    assert schedules() == before
-    assert before[0][0]
-
-
-def test_options_not_given_keep_the_nightly_schedule():
-    delete_deployments()
-    nightly = NightlySchedule(cron="30 1 * * *", timezone="Europe/Berlin")
-    assert serve(scope=PROJECT, nightly=nightly) == [
-        "schedule 'nightly' of project 7, 30 1 * * * Europe/Berlin (created)"
-    ]
-    switch_off()
-    same = "schedule 'nightly' of project 7, 30 1 * * * Europe/Berlin, switched off (unchanged)"
-    assert serve(scope=PROJECT) == [same]
-    assert serve(scope=Scope(project_id=8), nightly=NightlySchedule(cron="0 4 * * *")) == [
-        "schedule 'nightly' of project 8, 0 4 * * * Europe/Berlin (changed; it was: 'nightly' of project 7,"
-        " 30 1 * * * Europe/Berlin, switched off)"
-    ]
-    assert serve(scope=Scope(all_tasks=True))[0].startswith("schedule 'nightly' of all tasks, 0 4 * * *")
-
-
-def test_keeps_schedules_created_in_the_ui(work_pool):
-    delete_deployments()
-    serve()
-    with get_client(sync_client=True) as prefect:
-        own = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), parameters={"project_id": 3})
-        prefect.create_deployment_schedules(read(ANNOTATE_PROJECT).id, [own])
-
-    left = "schedule 'without a name' of project 3, 0 5 * * * UTC (not changed)"
-    assert serve() == [left]
-    assert serve(scope=PROJECT) == ["schedule 'nightly' of project 7, 0 2 * * * UTC (created)", left]
-    deploy(PREFECT_YAML, "--all")
-    assert {parameters["project_id"] for _, parameters, _ in schedules()} == {3, 7}
-
-
 def test_unchanged_prefect_yaml_annotates_a_task(client, make_task, credentials):
     credentials.save("main", overwrite=True)
     task_id = make_task(2)  # with two labels; the function has 80
     serve()
-    parameters = {**read(ANNOTATE_TASK).parameters, "credentials": CvatCredentials.load("main")}
+    parameters = {**read_deployment(ANNOTATE_TASK).parameters, "credentials": CvatCredentials.load("main")}
     assert annotate_task(task_id, **parameters).frames == 2
 
 
 def test_form_shows_block_referenced_by_id(work_pool):
     deploy(PREFECT_YAML, "--all")
-    assert "block_document_slug" in read(ANNOTATE_TASK).parameters["credentials"]["$ref"]
+    assert "block_document_slug" in read_deployment(ANNOTATE_TASK).parameters["credentials"]["$ref"]
     done = [line for line in set_up(None) if line.startswith("deployment")]
     assert len(done) == len(NAMES)
-    assert read(ANNOTATE_TASK).parameters == {
+    assert read_deployment(ANNOTATE_TASK).parameters == {
         "credentials": {"$ref": {"block_document_id": str(CvatCredentials.load("main")._block_document_id)}},
         "function": "nanodet_detection",
         "labels": {"allow_unmatched_labels": True},
@@ -339,16 +132,16 @@ def test_credentials_block_can_be_chosen():
 def test_function_or_function_block_can_be_chosen():
     serve(default_function=DefaultFunction(function="torchvision_detection", allow_unmatched_labels=True))
     for name in (ANNOTATE_TASK, "annotate project/annotate-project"):
-        parameters = read(name).parameters
+        parameters = read_deployment(name).parameters
         assert parameters["function"] == "torchvision_detection"
         assert parameters["labels"] == {"allow_unmatched_labels": True}
-    assert "function" not in read("track task/track-task").parameters
+    assert "function" not in read_deployment("track task/track-task").parameters
 
     serve(default_function=DefaultFunction(function="torchvision_detection"))
-    assert read(ANNOTATE_TASK).parameters["labels"] == {"allow_unmatched_labels": False}
+    assert read_deployment(ANNOTATE_TASK).parameters["labels"] == {"allow_unmatched_labels": False}
 
     serve(default_function=DefaultFunction(function_block="cells"))
-    parameters = read(ANNOTATE_TASK).parameters
+    parameters = read_deployment(ANNOTATE_TASK).parameters
     assert parameters["function_block"] == {"$ref": {"block_document_slug": "cvat-function/cells"}}
 
 
@@ -368,18 +161,6 @@ def test_function_or_function_block_can_be_chosen():
 def test_refuses_unknown_or_contradicting_functions(options, error, message):
     with pytest.raises(error, match=message):
         DefaultFunction(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cron": "at night"}, r"'at night' is not a cron expression.*'0 2 \* \* \*'"),
-        ({"timezone": "Mars/Base"}, "no timezone 'Mars/Base'.*'Europe/Berlin'"),
-    ],
-)
-def test_refuses_invalid_time_or_time_zone(options, message):
-    with pytest.raises(ValueError, match=message):
-        NightlySchedule(**options)
 
 
 @pytest.mark.parametrize(
