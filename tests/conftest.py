@@ -234,15 +234,3 @@ def shell(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> "Ite
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "cache"))
     with Shell(tmp_path, wheels) as shell:
         yield shell
-
-
-@pytest.fixture
-def free_port() -> Callable[[], int]:
-    """A function that returns a free port."""
-
-    def find() -> int:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            return free.getsockname()[1]
-
-    return find

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import socket
 import subprocess
 import sys
 import traceback
@@ -13,6 +12,7 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from pydantic import SecretStr, ValidationError
 
+from ports import free_port
 from prefect_cvat import Client, credentials
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import AuthenticationError, OrganizationError, TlsError, TransportError
@@ -202,15 +202,8 @@ def test_missing_ca_bundle_is_named():
         block.get_client()
 
 
-def test_passes_further_options_to_the_client(free_port):
-    block = CvatCredentials(url=f"http://127.0.0.1:{free_port}", username="user", password=SECRET)
+def test_passes_further_options_to_the_client():
+    block = CvatCredentials(url=f"http://127.0.0.1:{free_port()}", username="user", password=SECRET)
     with pytest.raises(TransportError, match="refused") as error:
         block.get_client(retry=RetryPolicy(give_up_after=0))
     assert SECRET not in "".join(traceback.format_exception(error.value))
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]

@@ -2,13 +2,13 @@
 
 import io
 import logging
-import socket
 import sys
 import time
 
 import pytest
 
 from command_line import run_command_text
+from ports import free_port
 from prefect_cvat.cli import run_output
 from scripted_server import Answer, scripted_server
 
@@ -26,9 +26,7 @@ def function_file(tmp_path):
 
 
 def test_wrong_port_is_reported_from_the_second_attempt_and_ends_the_command_soon(function_file):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     started = time.monotonic()
     done = run_command_text(
         "--server-host", "127.0.0.1", "--server-port", port, "--access-token", "secret-token-value",

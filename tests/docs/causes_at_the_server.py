@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from click.testing import CliRunner
 
 from docs.causes import Causes, annotator_of, connect, function
+from ports import free_port
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
 from prefect_cvat.cli.app import app
@@ -35,10 +36,7 @@ def wrong_password(given):
 
 @cause
 def nothing_listens(given):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    Client(f"http://127.0.0.1:{port}", access_token="x", retry=RetryPolicy(give_up_after=0)).task(1)
+    Client(f"http://127.0.0.1:{free_port()}", access_token="x", retry=RetryPolicy(give_up_after=0)).task(1)
 
 
 @cause

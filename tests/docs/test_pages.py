@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from docs.pages import Page
+from ports import free_port
 from prefect_cvat.sandbox import Sandbox
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -33,7 +34,7 @@ NEEDED = {
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-def test_start_page_runs(shell, free_port):
+def test_start_page_runs(shell):
     """The page installs the package and starts its own sandbox."""
     port = free_port()
     instead = {
@@ -44,7 +45,7 @@ def test_start_page_runs(shell, free_port):
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != START])
-def test_blocks_of_page_run(name, shell, request, free_port):
+def test_blocks_of_page_run(name, shell, request):
     """Each page has its own sandbox, so that its task 1 exists."""
     for fixture, sign in NEEDED.items():
         if sign in (DOCS / name).read_text(encoding="utf-8"):

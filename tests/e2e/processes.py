@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
+from ports import free_port
 from postgresql import PostgreSQL
 
 Found = TypeVar("Found")
@@ -84,9 +84,7 @@ class PrefectServer:
 
     def __init__(self, home: Path, database: PostgreSQL | None = None) -> None:
         self.database = database
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.ui_url = f"http://127.0.0.1:{self._port}"
         self.url = f"{self.ui_url}/api"
         self.env = {

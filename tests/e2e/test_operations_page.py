@@ -11,6 +11,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from docs.pages import Page
 from docs.shell import Printed, Shell
 from pictures import picture
+from ports import free_port
 from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_slug
@@ -29,7 +30,7 @@ def sandbox():
 
 
 @pytest.fixture
-def prefect_address(tmp_path, free_port, monkeypatch):
+def prefect_address(tmp_path, monkeypatch):
     """The address of the Prefect server that the page starts; its home is empty."""
     port = free_port()
     address = f"127.0.0.1:{port}"
@@ -51,7 +52,7 @@ def project(client):
     return project
 
 
-def test_the_page_runs(sandbox, client, project, prefect_address, shell, free_port, monkeypatch):
+def test_the_page_runs(sandbox, client, project, prefect_address, shell, monkeypatch):
     start = Shell._start
 
     def start_and_wait(self: Shell, words: list[str]) -> Printed:

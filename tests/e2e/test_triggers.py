@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import io
 import json
-import socket
 import time
 
 import PIL.Image
@@ -14,6 +13,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from skimage import data
 
+from ports import free_port
 from prefect_cvat.cli.demo_run import coco_labels
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
@@ -42,9 +42,7 @@ def project(client):
 @pytest.fixture
 def hooks(start_process, wait_for, credentials, project):
     """Set up as docs/operations.md says: the secret, the receiver, the webhook in CVAT. The receiver's URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     project_id, *_ = project
     setup = ("prefect_cvat", "setup", "--no-work-pool", "--project", str(project_id))
     first = start_process(*setup, "--webhook", f"{url}/webhooks")

@@ -1,7 +1,6 @@
 """Messages of flow runs about servers that are missing or temporarily unavailable."""
 
 import logging
-import socket
 import time
 import uuid
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFi
 from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import SecretStr
 
+from ports import free_port
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import ReadOnlyTokenError, UnreachableError
 from prefect_cvat.flows.annotate_shards import annotate_shards
@@ -98,9 +98,7 @@ def test_run_logs_retried_requests(credentials, sandbox, make_task):
 ], ids=["token", "password"])  # fmt: skip
 @pytest.mark.parametrize("annotate", [annotate_task, annotate_shards], ids=lambda flow: flow.name)
 def test_wrong_address_fails_within_ten_seconds(annotate, log_in):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/{uuid.uuid4().hex}"
+    url = f"http://127.0.0.1:{free_port()}/{uuid.uuid4().hex}"
     CvatCredentials(url=url, **log_in).save("wrong", overwrite=True)
     started = time.monotonic()
     with warnings_are_logged(), pytest.raises(UnreachableError, match="Connection refused"):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from ports import free_port
 from prefect_cvat import Client
 from prefect_cvat.exceptions import RequestTimeoutError, TransportError, UnreachableError
 from prefect_cvat.http import reachability
@@ -24,12 +25,6 @@ from scripted_server import Answer, scripted_server
 
 def fresh(host):
     return f"http://{host}/{uuid.uuid4().hex}"
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextmanager

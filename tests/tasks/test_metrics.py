@@ -1,11 +1,11 @@
 """Metrics of runs on a real Prefect server, read over HTTP as Prometheus does."""
 
 import re
-import socket
 
 import httpx
 import pytest
 
+from ports import free_port
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.metrics import add_counts, read_counts, serve_metrics
@@ -27,9 +27,7 @@ def _own_files(monkeypatch, tmp_path):
 
 @pytest.fixture
 def port(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("PREFECT_CVAT_METRICS_PORT", str(port))
     return port
 

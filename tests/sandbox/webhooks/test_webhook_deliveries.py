@@ -1,11 +1,11 @@
 """Deliveries of webhooks: signatures, retries, redeliveries, stops of the server."""
 
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
+from ports import free_port
 from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_http import Http
 from sandbox.webhook_receiver import Receiver, eventually
@@ -42,9 +42,7 @@ def test_webhook_without_secret_is_not_signed(http: Http, receiver: Receiver, pr
 
 
 def test_unreachable_receiver_is_502_and_retried(http: Http, project: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/hook"
+    url = f"http://127.0.0.1:{free_port()}/hook"
     webhook = make_webhook(http, url, project, "update:task")
     ping = http.json("POST", f"/api/webhooks/{webhook['id']}/ping")
     assert ping["status_code"] == 502
