@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from polling import until
 from prefect_cvat.cli.app import COMMANDS, app
 
 
@@ -73,10 +73,7 @@ def test_ctrl_c_while_modules_are_imported_shows_no_traceback(tmp_path):
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     try:
-        deadline = time.monotonic() + 60
-        while not started.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(started.exists, seconds=60)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     finally:

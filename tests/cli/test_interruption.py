@@ -5,11 +5,11 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
 from cli.command_runs import ALLOW, SLOW, command, run, shapes
+from polling import until
 
 
 def interrupted(arguments, when, by=signal.SIGINT):
@@ -21,12 +21,13 @@ def interrupted(arguments, when, by=signal.SIGINT):
         start_new_session=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
+
+    def is_so():
+        assert process.poll() is None, process.stderr.read()
+        return when()
+
     try:
-        deadline = time.monotonic() + 60
-        while not when():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(is_so, seconds=60, every=0.05)
         process.send_signal(by)
         out, err = process.communicate(timeout=60)
     finally:

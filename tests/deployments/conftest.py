@@ -3,17 +3,16 @@
 import hashlib
 import hmac
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.events import Event
-from prefect.events.filters import EventAnyResourceFilter, EventFilter
 from pydantic import SecretStr
 
+import prefect_events
+from polling import until
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.set_up_server import set_up
 from prefect_cvat.deployments.webhooks.receiver import WebhookReceiver
@@ -108,29 +107,14 @@ def deliver(request, sign) -> Deliver:
 @pytest.fixture
 def events_of(prefect_server) -> EventsOf:
     """Wait for a number of events of a resource on the Prefect server, and return them."""
-
-    def read(resource_id: str, count: int, *, seconds: float = 20.0) -> list[Event]:
-        deadline = time.monotonic() + seconds
-        while True:
-            # a new filter each time: it ends at the current time
-            wanted = EventFilter(any_resource=EventAnyResourceFilter(id=[resource_id]))
-            with get_client(sync_client=True) as prefect:
-                found = prefect.read_events(wanted, limit=50).events
-            if len(found) >= count or time.monotonic() > deadline:
-                return sorted(found, key=lambda event: event.occurred)
-            time.sleep(0.2)
-
-    return read
+    return prefect_events.events_of
 
 
 @pytest.fixture
-def emitted(events_of) -> Callable[[WebhookReceiver], None]:
+def emitted() -> Callable[[WebhookReceiver], None]:
     """Wait until a receiver has no pending events."""
 
-    def wait(receiver: WebhookReceiver, *, seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
-        while httpx.get(f"{receiver.url}/health").json()["pending"]:
-            assert time.monotonic() < deadline, "events still wait"
-            time.sleep(0.05)
+    def wait(receiver: WebhookReceiver) -> None:
+        until(lambda: not httpx.get(f"{receiver.url}/health").json()["pending"], every=0.05)
 
     return wait

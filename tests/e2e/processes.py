@@ -107,7 +107,7 @@ class PrefectServer:
         """Start it, and wait until it answers."""
         command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port))
         self._process = Process([sys.executable, "-m", *command], self._server_env, self._log)
-        wait_for(lambda: _answers(f"{self.url}/health"), 180, "the Prefect server", self._process)
+        wait_for(lambda: answers(f"{self.url}/health"), 180, "the Prefect server", self._process)
 
     def kill(self) -> None:
         """Kill it, as when its machine loses power."""
@@ -130,7 +130,8 @@ def wait_for(look: Callable[[], Found], seconds: float, what: str, process: Proc
     return found
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server answers a request with success."""
     try:
         return httpx.get(url, timeout=2).is_success
     except httpx.HTTPError:

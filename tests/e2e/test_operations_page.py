@@ -1,15 +1,14 @@
 """docs/operations.md: every block runs, on the Prefect server that it starts, and with a sandbox."""
 
 import shutil
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from docs.pages import Page
 from docs.shell import Printed, Shell
+from e2e.processes import answers, wait_for
 from pictures import picture
 from ports import free_port
 from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
@@ -58,7 +57,7 @@ def test_the_page_runs(sandbox, client, project, prefect_address, shell, monkeyp
     def start_and_wait(self: Shell, words: list[str]) -> Printed:
         printed = start(self, words)
         if words[:2] == ["prefect", "server"]:
-            _wait_for(f"http://{prefect_address}/api/health")
+            wait_for(lambda: answers(f"http://{prefect_address}/api/health"), 120, "the Prefect server")
         return printed
 
     monkeypatch.setattr(Shell, "_start", start_and_wait)
@@ -83,14 +82,3 @@ def test_the_page_runs(sandbox, client, project, prefect_address, shell, monkeyp
     }
     Page(PAGE, shell, instead).run()
     assert CvatFunction.load("street").label_map == {"truck": "car", "traffic light": None}
-
-
-def _wait_for(url: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(url).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise TimeoutError(f"{url} does not answer")

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import filelock
 import pytest
 
+from polling import until
 from prefect_cvat.files import spool
 from prefect_cvat.files.spool import remove_stale_spools, spool_folder
 
@@ -59,11 +59,11 @@ def spools(folder):
 
 
 def wait_for_spool(folder, process):
-    deadline = time.monotonic() + 90
-    while not any((found / "jobs").exists() for found in spools(folder)):
+    def is_there():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return any((found / "jobs").exists() for found in spools(folder))
+
+    until(is_there, seconds=90)
 
 
 def test_spool_folder_is_private_and_removed_at_the_end(temporary):

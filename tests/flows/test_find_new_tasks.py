@@ -6,8 +6,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.events.filters import EventAnyResourceFilter, EventFilter
 from prefect.variables import Variable
 from pydantic import SecretStr
 
@@ -18,6 +16,7 @@ from prefect_cvat.flows import find_new_tasks as module
 from prefect_cvat.flows.find_new_tasks import _find_new, _Seen, find_new_tasks
 from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.sandbox import Sandbox
+from prefect_events import events_of
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -54,15 +53,7 @@ def new_task(client, project_id):
 
 
 def ready_events(sandbox, task_id, count=1):
-    resource_id = f"cvat.task.{server_slug(sandbox.url)}.{task_id}"
-    deadline = time.monotonic() + 20
-    while True:
-        wanted = EventFilter(any_resource=EventAnyResourceFilter(id=[resource_id]))
-        with get_client(sync_client=True) as prefect:
-            found = prefect.read_events(wanted, limit=50).events
-        if len(found) >= count or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)
+    return events_of(f"cvat.task.{server_slug(sandbox.url)}.{task_id}", count)
 
 
 def test_emits_one_event_for_each_task_with_data(credentials, project_id, new_task, sandbox):

@@ -126,9 +126,7 @@ def test_configuration_is_read_again_on_sighup(start, tmp_path):
     gateway.wait_for(["one", "two"])
     file.write_text("functions: [{function_file: two.py, nme: x}]")
     gateway.process.send_signal(signal.SIGHUP)
-    end = time.monotonic() + 10
-    while "stays as it was" not in gateway.log.read_text() and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: "stays as it was" in gateway.log.read_text())
     assert "there is no option 'nme'" in gateway.log.read_text()
     gateway.wait_for(["one", "two"])
     assert gateway.end(signal.SIGINT) == 0

@@ -1,11 +1,11 @@
 """The list of functions: made without models, kept on disk, and of valid records only."""
 
 import json
-import time
 
 import pytest
 
 from gateway_functions import Detection
+from polling import until
 from prefect_cvat.gateway import GatewayConfiguration, ServedFunction
 from prefect_cvat.gateway.description_store import DescriptionStore
 from prefect_cvat.gateway.function_source import source_digest
@@ -68,10 +68,7 @@ def test_preload_loads_at_the_start(serve, tmp_path):
 
     log = write(tmp_path)
     serve(configuration({"function_file": tmp_path / "mine.py"}, preload=True))
-    end = time.monotonic() + 60
-    while (not log.exists() or str(os.getpid()) not in log.read_text()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert str(os.getpid()) in log.read_text()
+    until(lambda: log.exists() and str(os.getpid()) in log.read_text(), seconds=60)
 
 
 def test_function_that_is_not_described_yet(serve, tmp_path):

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
+from polling import until
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.cli.app import app
@@ -132,8 +133,7 @@ def test_only_the_current_run_on_a_task_is_running(client, make_task, of_jobs):
     running.start()
     try:
         assert function.is_waiting.wait(60)
-        while len(list_runs()) < 2:
-            time.sleep(0.05)
+        until(lambda: len(list_runs()) == 2, every=0.05)
         assert [run.state for run in list_runs()] == ["running", "ended"]
     finally:
         function.go_on.set()
@@ -256,8 +256,7 @@ def test_running_runs_and_other_files_are_kept(client, make_task, folders):
     running.start()
     try:
         assert function.is_waiting.wait(60)
-        while not list_runs():
-            time.sleep(0.05)
+        until(list_runs, every=0.05)
         (folders / "runs" / "no-record").mkdir()
         (folders / "runs" / "no-record" / "notes.txt").touch()
         [run] = list_runs()

@@ -12,6 +12,7 @@ import pytest
 import urllib3
 from cvat_sdk.core.proxies.tasks import Task
 
+from polling import until
 from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_http import Http
 
@@ -216,10 +217,7 @@ def test_write_completes_after_client_disconnects(http: Http, task: Task) -> Non
             headers={**http._basic, "Content-Type": "application/json"},
             timeout=urllib3.Timeout(connect=5, read=0.01),
         )
-    deadline = time.monotonic() + 30
-    while not (stored := len(http.json("GET", path)["shapes"])) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert stored == 3000
+    assert len(until(lambda: http.json("GET", path)["shapes"], every=0.05)) == 3000
     http.json("PUT", path, {})
 
 

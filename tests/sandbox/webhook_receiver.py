@@ -4,8 +4,7 @@ import hashlib
 import hmac
 import json
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -115,11 +114,3 @@ class Receiver:
                 pass
 
         return Handler
-
-
-def eventually(fact: Callable[[], bool], seconds: float = 20) -> None:
-    """Waits until something is so."""
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -1,13 +1,13 @@
 """What a function raises in a flow: short states, a short log, and nothing is tried again."""
 
 import textwrap
-import time
 
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 
+from polling import until
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
@@ -33,9 +33,7 @@ def told_by_prefect(flow_run_id):
         )
         states = [prefect.read_flow_run(flow_run_id).state, *(run.state for run in runs)]
         of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
-        deadline = time.monotonic() + 20
-        while not (log := prefect.read_logs(of_run)) and time.monotonic() < deadline:
-            time.sleep(0.5)  # Prefect sends it every two seconds
+        log = until(lambda: prefect.read_logs(of_run), every=0.5)  # Prefect sends it every two seconds
     return [state.message or "" for state in states], [run.run_count for run in runs], log
 
 

@@ -1,12 +1,12 @@
 """Runs and the devices of a machine, on a real Prefect server. The devices themselves cannot be had here."""
 
 import threading
-import time
 
 import pytest
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flow_functions import counted_models
+from polling import until
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import prefect_limits, wait_for_device
 from prefect_cvat.tasks.prefect_limits import slots
@@ -102,10 +102,7 @@ def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
     with device_slot(["cuda:0"]):
         waiting = threading.Thread(target=load)
         waiting.start()
-        deadline = time.monotonic() + 30
-        while (counted_models.made, counted_models.alive) != (1, 0):
-            assert time.monotonic() < deadline, "the function was not loaded, or not closed"
-            time.sleep(0.05)
+        until(lambda: (counted_models.made, counted_models.alive) == (1, 0))
         prefect_limits.ensure_limit(prefect_limits.server_limit(URL), prefect_limits.DEFAULT_RUNS_PER_SERVER)
         with slots([prefect_limits.server_limit(URL)], occupy=prefect_limits.DEFAULT_RUNS_PER_SERVER):
             assert loaded_on == []

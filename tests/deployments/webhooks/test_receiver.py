@@ -101,9 +101,7 @@ def test_automation_starts_one_run_with_the_task_id(deliver, sandbox, task_id):
         with get_client(sync_client=True) as prefect:
             return prefect.read_flow_runs(flow_run_filter=wanted)
 
-    deadline = time.monotonic() + 20
-    while not runs() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    until(runs, every=0.2)
     time.sleep(2)  # for a second one, if there were one
     assert [run.parameters for run in runs()] == [{"task_id": task_id}]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from polling import until
 from prefect_cvat.sandbox import Sandbox
 from sandbox.faults.faulty_sandbox import rule
 
@@ -40,8 +41,7 @@ def test_stop_does_not_wait_for_injected_latency() -> None:
         with Sandbox() as server:
             server.faults.set([rule("latency", seconds=300)])
             answer = pool.submit(requests.get, f"{server.url}/api/server/about", timeout=20)
-            while not server.faults.log():
-                time.sleep(0.01)
+            until(server.faults.log)
             start = time.monotonic()
         assert time.monotonic() - start < 5
         assert answer.result().status_code == 200

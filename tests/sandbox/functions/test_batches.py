@@ -118,9 +118,7 @@ def test_cancelled_batch_keeps_what_was_done_before_the_current_frame(admin, gat
     assert http.send("DELETE", path).status == 204
     assert http.json("GET", path, status=404) == f"{batch['id']} lambda job is not found"
     cancelled.set()
-    deadline = time.monotonic() + 10
-    while len(frames(admin, task)) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: len(frames(admin, task)) >= 4, every=0.05)
     assert frames(admin, task) == [0, 1, 2, 3]
     assert len(gateway.calls) == 5
 

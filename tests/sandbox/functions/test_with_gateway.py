@@ -4,8 +4,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import skimage.data
 from PIL import Image
 
 from pictures import png
+from polling import until
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.masks import decode_mask
@@ -50,17 +51,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             nuclio = Nuclio(port=int(ready[1]), function_namespace=SECRET)
             with Sandbox(nuclio=nuclio) as server, Client(server.url) as client:
                 client.login((server.user, server.password))
-                wait_for_functions(client)
+                listed = partial(client.json, "GET", "/api/lambda/functions")
+                until(lambda: len(listed()) == len(FUNCTIONS), seconds=LONGEST_START, every=0.2)
                 yield client
         finally:
             process.terminate()
-
-
-def wait_for_functions(client: Client) -> None:
-    deadline = time.monotonic() + LONGEST_START
-    while len(client.json("GET", "/api/lambda/functions")) < len(FUNCTIONS):
-        assert time.monotonic() < deadline, "not all functions are listed"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +116,11 @@ def test_tracker(client, call):
 
 def test_batch(client, cat):
     started = client.json("POST", "/api/lambda/requests", body={"function": "nanodet_detection", "task": cat})
-    deadline = time.monotonic() + 60
-    while (batch := client.json("GET", "/api/lambda/requests")[0])["status"] in ("queued", "started"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+
+    def ended():
+        [batch, *_] = client.json("GET", "/api/lambda/requests")
+        return batch["status"] not in ("queued", "started") and batch
+
+    batch = until(ended, seconds=60, every=0.05)
     assert (batch["id"], batch["status"]) == (started["id"], "finished")
     assert [(shape["frame"], shape["score"]) for shape in client.task_annotations(cat).shapes] == [(0, 1.0)]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from polling import until
 from ports import free_port
 from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_http import Http
-from sandbox.webhook_receiver import Receiver, eventually
+from sandbox.webhook_receiver import Receiver
 from sandbox.webhooks.webhook_requests import (
     SECRET,
     deliveries,
@@ -48,7 +49,7 @@ def test_unreachable_receiver_is_502_and_retried(http: Http, project: int) -> No
     assert ping["status_code"] == 502
     assert "refused" in ping["response"]
     rename(http, empty_task(http, project), "renamed")
-    eventually(lambda: len(deliveries(http, webhook)) == 4)
+    until(lambda: len(deliveries(http, webhook)) == 4)
     assert [(one["attempt"], one["status_code"]) for one in deliveries(http, webhook)[1:]] == [
         (1, 502),
         (2, 502),
@@ -71,7 +72,7 @@ def test_retries_failed_delivery(http: Http, project: int, status: int) -> None:
         webhook = make_webhook(http, receiver.url, project, "update:task")
         rename(http, empty_task(http, project), "renamed")
         found = receiver.wait_for(3)
-        eventually(lambda: len(deliveries(http, webhook)) == 3)
+        until(lambda: len(deliveries(http, webhook)) == 3)
     assert len({one.raw for one in found}) == 1
     assert all(one.is_signed_with(SECRET) for one in found)
     assert [(one["status_code"], one["attempt"]) for one in deliveries(http, webhook)] == [
@@ -91,7 +92,7 @@ def test_gives_up_after_last_retry_and_does_not_retry_refusals(http: Http, proje
         receiver.wait_for(4)
         rename(http, task, "taken")
         names = [one.body["task"]["name"] for one in receiver.wait_for(5)]
-        eventually(lambda: len(deliveries(http, webhook)) == 5)
+        until(lambda: len(deliveries(http, webhook)) == 5)
     assert names == ["never taken"] * 3 + ["refused", "taken"]
     assert [one["status_code"] for one in deliveries(http, webhook)] == [500, 500, 500, 400, 200]
 
@@ -124,13 +125,13 @@ def test_redelivers_a_delivery(http: Http, receiver: Receiver, project: int) -> 
     webhook = make_webhook(http, receiver.url, project, "update:task")
     rename(http, empty_task(http, project), "renamed")
     receiver.wait_for(1)
-    eventually(lambda: len(deliveries(http, webhook)) == 1)
+    until(lambda: len(deliveries(http, webhook)) == 1)
     [first] = deliveries(http, webhook)
     assert first["redelivery"] is False
     http.json("POST", f"/api/webhooks/{webhook['id']}/deliveries/{first['id']}/redelivery")
     one, other = receiver.wait_for(2)
     assert one.raw == other.raw
-    eventually(lambda: len(deliveries(http, webhook)) == 2)
+    until(lambda: len(deliveries(http, webhook)) == 2)
     second = deliveries(http, webhook)[1]
     assert (second["redelivery"], second["attempt"]) == (True, 1)
     unknown = f"/api/webhooks/{webhook['id']}/deliveries/{second['id'] + 1}"
@@ -174,7 +175,7 @@ def test_stop_does_not_wait_for_receiver_and_restart_sends_the_rest(
     receiver.release()
     with Sandbox(tmp_path) as again:
         found = receiver.wait_for(3)
-        eventually(lambda: len(deliveries(Http(again), webhook)) == 2)
+        until(lambda: len(deliveries(Http(again), webhook)) == 2)
     assert [one.body["task"]["name"] for one in found] == ["under way", "under way", "queued"]
 
 
@@ -185,6 +186,6 @@ def test_stop_does_not_wait_for_retry(tmp_path: Path) -> None:
             project = make_project(http)
             webhook = make_webhook(http, receiver.url, project, "update:task")
             rename(http, empty_task(http, project), "renamed")
-            eventually(lambda: len(deliveries(http, webhook)) == 1)
+            until(lambda: len(deliveries(http, webhook)) == 1)
             start = time.monotonic()
         assert time.monotonic() - start < 3

@@ -6,10 +6,11 @@ import pytest
 from cvat_sdk import Client
 from cvat_sdk.core.client import BackgroundRequestException
 
+from polling import until
 from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_connection import connect
 from sandbox.sandbox_http import Http
-from sandbox.webhook_receiver import Receiver, eventually
+from sandbox.webhook_receiver import Receiver
 from sandbox.webhooks.webhook_requests import (
     RECTANGLE,
     SECRET,
@@ -112,7 +113,7 @@ def test_annotation_write_sends_update_of_the_date(
         assert body["changes"]["updated_date"]["to"] > body["before_update"]["updated_date"]
     assert changed["before_update"]["updated_date"] == before
     assert changed["changes"]["updated_date"]["to"] == changed["task"]["updated_date"]
-    eventually(lambda: len(deliveries(http, webhook)) == 3)
+    until(lambda: len(deliveries(http, webhook)) == 3)
     assert {one["changed_fields"] for one in deliveries(http, webhook)} == {"updated_date"}
 
 

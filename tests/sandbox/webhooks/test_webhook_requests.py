@@ -7,8 +7,9 @@ import pytest
 from cvat_sdk import Client, models
 from cvat_sdk.api_client.exceptions import NotFoundException
 
+from polling import until
 from sandbox.sandbox_http import Http
-from sandbox.webhook_receiver import Receiver, eventually
+from sandbox.webhook_receiver import Receiver
 from sandbox.webhooks.webhook_requests import (
     SECRET,
     empty_task,
@@ -71,7 +72,7 @@ def test_sdk_manages_webhooks(http: Http, client: Client, receiver: Receiver, pr
     assert (found.status_code, found.event) == (200, "ping")
     api.create_deliveries_redelivery(str(delivery.id), webhook.id)
     assert receiver.wait_for(2)[1].event == "ping"
-    eventually(lambda: api.list_deliveries(webhook.id)[0].count == 2)
+    until(lambda: api.list_deliveries(webhook.id)[0].count == 2)
     events, _ = api.retrieve_events(type="project")
     assert "completed:request[create:task]" in [event.key for event in events.events]
     api.destroy(webhook.id)
