@@ -154,24 +154,22 @@ def limit_ids(names: Iterable[str]) -> dict[str, UUID]:
     return ids
 
 
-def slots(
-    names: list[str], *, occupy: int = 1, max_retries: int | None = None
-) -> AbstractContextManager[None]:
-    """Take slots of all of some limits, or of none; see Prefect's `concurrency`.
-
-    Strict: without it Prefect would run without any limit where a limit does not exist.
+def slots(names: list[str], *, occupy: int) -> AbstractContextManager[None]:
+    """Take slots of all of some limits, or of none; see Prefect's `concurrency`. It waits for none.
 
     Args:
         names: The names of the limits.
         occupy: The number of slots to take of each.
-        max_retries: How often Prefect tries again if they are not free; None waits without limit.
+
+    Raises:
+        ConcurrencySlotAcquisitionError: The slots are not free, or none of the limits exists.
     """
     return concurrency(
         names,
         occupy=occupy,
-        max_retries=max_retries,
+        max_retries=0,  # Prefect would wait up to 30 s between two of them
         lease_duration=LEASE_SECONDS,
-        strict=True,
+        strict=True,  # else Prefect would run without any limit where none of them exists
     )
 
 
@@ -272,8 +270,7 @@ def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool | None:
     # than another run can take the slots
     with client_retries(RENEWAL_RETRIES):
         try:
-            # no retries here: Prefect would wait up to 30 s between two of them
-            taken.enter_context(slots(names, occupy=occupy, max_retries=0))
+            taken.enter_context(slots(names, occupy=occupy))
         except ConcurrencySlotAcquisitionError as error:
             if error.__cause__ is None:
                 return None

@@ -132,7 +132,7 @@ def _remove(numbers: Mapping[str, int]) -> int:
 def _remove_of(number: int, names: list[str]) -> int:
     ids = limit_ids(names) if len(names) > 1 else {}
     try:
-        with slots(names, occupy=number, max_retries=0):
+        with slots(names, occupy=number):
             # only limits that existed before and after, with the same id, have been taken for certain
             held = [name for name, limit in limit_ids(ids).items() if limit == ids[name]] if ids else names
             _delete(held)

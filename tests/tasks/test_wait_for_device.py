@@ -1,6 +1,7 @@
 """Runs and the devices of a machine, on a real Prefect server. The devices themselves cannot be had here."""
 
 import threading
+from contextlib import ExitStack
 
 import pytest
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
@@ -9,7 +10,7 @@ from flow_functions import counted_models
 from polling import until
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import prefect_limits, wait_for_device
-from prefect_cvat.tasks.prefect_limits import slots
+from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, server_limit, slots, wait_for_slots
 from prefect_cvat.tasks.wait_for_device import device_slot, loaded_function
 from prefect_cvat.tasks.wait_for_task import task_slots
 
@@ -84,7 +85,7 @@ def test_concurrent_runs_create_limits_once():
 
 def test_missing_limit_is_an_error():
     with pytest.raises(ConcurrencySlotAcquisitionError, match="must be created"):
-        slots(["prefect-cvat-nowhere"]).__enter__()
+        slots(["prefect-cvat-nowhere"], occupy=1).__enter__()
 
 
 def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
@@ -103,8 +104,9 @@ def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
         waiting = threading.Thread(target=load)
         waiting.start()
         until(lambda: (counted_models.made, counted_models.alive) == (1, 0))
-        prefect_limits.ensure_limit(prefect_limits.server_limit(URL), prefect_limits.DEFAULT_RUNS_PER_SERVER)
-        with slots([prefect_limits.server_limit(URL)], occupy=prefect_limits.DEFAULT_RUNS_PER_SERVER):
+        with ExitStack() as taken:
+            all_slots = {server_limit(URL): DEFAULT_RUNS_PER_SERVER}
+            wait_for_slots(taken, all_slots, occupy=DEFAULT_RUNS_PER_SERVER, timeout=30, warn=print)
             assert loaded_on == []
     waiting.join(60)
     assert (loaded_on, counted_models.made, counted_models.alive) == (["cuda:0"], 2, 0)
