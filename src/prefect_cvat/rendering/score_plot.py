@@ -71,7 +71,7 @@ def plot_scores(scores: Mapping[str, Sequence[int]]) -> str:
 
 def _step(highest: int) -> int:
     """The distance between two grid lines, such as 1, 2, 5 or 10, so that there are at most six."""
-    step = 10 ** max(0, len(str(highest)) - 2)
+    step: int = 10 ** max(0, len(str(highest)) - 2)
     return next(step * factor for factor in (1, 2, 5, 10, 20) if highest <= 5 * step * factor)
 
 
