@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.inputs.coco_file import read_coco_file
@@ -93,7 +94,7 @@ class EvaluatedTask:
 
     def detect(
         self,
-        function: DetectionFunction,
+        function: DetectionFunction | ForTask,
         *,
         function_name: str | None = None,
         progress: Progress | None = None,
