@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from prefect_cvat.annotations.existing_annotations import ExistingOnFrame
-from prefect_cvat.annotations.request_bodies import SerializedAnnotation, serialize
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation, serialize, shape_body
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.geometry.clip_to_image import Clipping, clip_keypoint, clip_shape
 from prefect_cvat.models import (
@@ -19,7 +19,6 @@ from prefect_cvat.models import (
     LabeledImageRequest,
     LabeledShapeRequest,
     ShapeType,
-    SubLabeledShapeRequest,
 )
 from prefect_cvat.planning.label_mapping import LabelMapping, LabelTarget, SublabelTarget
 from prefect_cvat.planning.run_attributes import RunAttributes
@@ -214,7 +213,7 @@ class LabelRemapper:
             parts = parts[:1]
         written = 0
         for points in parts:
-            body = _shape_body(shape, points, frame.number, target.id)
+            body = shape_body(shape, points, frame.number, target.id)
             body["attributes"] = self._attributes(shape.attributes, target, score)
             if elements is not None:
                 body["elements"] = elements
@@ -238,7 +237,7 @@ class LabelRemapper:
         if target is None or (shape.score or 0.0) < self._review_from.get(shape.label_id, math.inf):
             return []
         bodies = [
-            _shape_body(shape, points, frame.number, target.id)
+            shape_body(shape, points, frame.number, target.id)
             for points in clip_shape(shape, frame.width, frame.height)[0][:1]
         ]
         if bodies and shape.type is ShapeType.SKELETON:
@@ -262,7 +261,7 @@ class LabelRemapper:
             if sublabel is None:
                 continue
             points, outside = clip_keypoint(element, frame.width, frame.height)
-            body = _shape_body(element, points, frame.number, sublabel.id)
+            body = shape_body(element, points, frame.number, sublabel.id)
             body["outside"] = outside
             beyond += outside and not element.outside
             seen += not outside
@@ -289,24 +288,3 @@ class LabelRemapper:
         if target is None:
             result.unmatched[self._mapping.names[label_id]] += 1
         return target
-
-
-def _shape_body(
-    shape: SubLabeledShapeRequest, points: list[float], frame: int, label_id: int
-) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "type": shape.type.value,
-        "frame": frame,
-        "label_id": label_id,
-        "source": "auto",
-        "occluded": shape.occluded,
-        "outside": shape.outside,
-        "z_order": shape.z_order,
-        "rotation": shape.rotation,
-        "score": 1.0 if shape.score is None else shape.score,
-    }
-    if shape.type is not ShapeType.SKELETON:  # CVAT refuses a skeleton with points
-        body["points"] = points
-    if shape.group:
-        body["group"] = shape.group
-    return body

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
 
-from prefect_cvat.models import LabeledData
+from prefect_cvat.models import LabeledData, ShapeType, SubLabeledShapeRequest
 
 __all__ = [
     "SerializedAnnotation",
@@ -19,6 +19,7 @@ __all__ = [
     "request_body",
     "request_length",
     "serialize",
+    "shape_body",
 ]
 
 ServerAnnotation: TypeAlias = tuple[str, dict[str, Any]]
@@ -107,3 +108,32 @@ def request_length(annotations: Sequence[SerializedAnnotation], max_annotations:
         if length == max_annotations or (size > max_bytes and length):
             return whole_frames or length
     return len(annotations)
+
+
+def shape_body(
+    shape: SubLabeledShapeRequest, points: list[float], frame: int, label_id: int
+) -> dict[str, Any]:
+    """The server's JSON object for a shape of source `auto`, without attributes and elements.
+
+    Args:
+        shape: The shape, as a function returned it.
+        points: Its points, clipped to the image.
+        frame: The number of its frame.
+        label_id: Its label in the task.
+    """
+    body: dict[str, Any] = {
+        "type": shape.type.value,
+        "frame": frame,
+        "label_id": label_id,
+        "source": "auto",
+        "occluded": shape.occluded,
+        "outside": shape.outside,
+        "z_order": shape.z_order,
+        "rotation": shape.rotation,
+        "score": 1.0 if shape.score is None else shape.score,
+    }
+    if shape.type is not ShapeType.SKELETON:  # CVAT refuses a skeleton with points
+        body["points"] = points
+    if shape.group:
+        body["group"] = shape.group
+    return body

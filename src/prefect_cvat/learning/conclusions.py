@@ -2,8 +2,8 @@
 
 The threshold of a label is the one with the best F1. That is where a shape is right with a probability of
 half the best F1 (Lipton et al., Optimal thresholding of classifiers to maximize F1 measure, 2014). So it
-follows from the calibration, whose prior keeps it steady with few corrections. It may be below the threshold
-of the runs, though not below half of it: what a function finds there was never corrected.
+follows from the calibration, whose prior keeps it steady with few corrections. It is never below the lowest
+score that was written: nobody has corrected what is below, and it is mostly wrong.
 
 A function that was trained again is another one, and little better known than by its name: what was learned
 about an earlier version counts a tenth.
@@ -116,7 +116,7 @@ def _threshold(scores: Mapping[float, float], label: str, calibration: Calibrati
         written += count
         best = max(best, 2 * found / (written + objects))
     half = min(max(best / 2, 1e-6), 1 - 1e-6)
-    return min(max(calibration.score_at(half, label), min(scores) / 2), MAX_THRESHOLD)
+    return min(max(calibration.score_at(half, label), min(scores)), MAX_THRESHOLD)
 
 
 def _label_map(tasks: Mapping[int, TaskEvidence]) -> dict[str, str]:
