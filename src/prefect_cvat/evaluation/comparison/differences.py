@@ -17,6 +17,7 @@ from prefect_cvat.messages.argument_names import argument
 __all__ = [
     "CONFIDENCE",
     "MAX_RESAMPLES",
+    "MIN_FRAMES",
     "Difference",
     "Differences",
     "FrameDifference",

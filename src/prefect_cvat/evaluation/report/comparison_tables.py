@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect_cvat.evaluation.comparison.bootstrap import METRICS, Metric
-from prefect_cvat.evaluation.comparison.differences import Difference, ShapeComparison
+from prefect_cvat.evaluation.comparison.differences import MIN_FRAMES, Difference, ShapeComparison
 from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.detail_tables import MISTAKES
@@ -42,7 +42,7 @@ MAX_FRAMES = 12
 
 LEGEND = (
     "A positive difference is in favor of the first. 95 % of the resamples of the frames are within the"
-    " interval; * marks one without 0."
+    f" interval; * marks one without 0. A label on fewer than {MIN_FRAMES} frames has none."
 )
 """How to read the tables."""
 
@@ -56,8 +56,13 @@ def summary_rows(comparison: ShapeComparison) -> list[Row]:
 
 
 def difference_rows(comparison: ShapeComparison, metrics: Sequence[Metric] = METRICS) -> list[Row]:
-    """A row for all labels, then one for each label, most objects first: the differences of metrics."""
-    by_label = sorted(comparison.by_label.items(), key=lambda item: (-item[1].truth, item[0]))
+    """A row for all labels, then one for each label with differences, most objects first."""
+    with_any = [
+        (name, differences)
+        for name, differences in comparison.by_label.items()
+        if any(differences.metrics[metric].difference is not None for metric in metrics)
+    ]
+    by_label = sorted(with_any, key=lambda item: (-item[1].truth, item[0]))
     return [
         {
             "label": name,
