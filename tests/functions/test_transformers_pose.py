@@ -14,6 +14,8 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     skeleton_label_spec,
 )
+from prefect_cvat.auto_annotation.function_for_task import make_function
+from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.output_checks import OutputChecker
 
@@ -206,6 +208,9 @@ def test_model_in_a_folder_with_a_detector_by_name(context, photos, tmp_path):
     people = [each for each in function.detector.detect(context(), photos[0]) if each.label_id == 0]
     assert [shape.score for shape in found] == [each.score for each in people]
     assert function.version == make(**by_name, **options).version
+    loaded = load_function("transformers_pose", {"model": str(tmp_path), "device": "cpu"})
+    (label,) = make_function(loaded).spec.labels  # where there is no task
+    assert (label.name, tuple(point.name for point in label.sublabels)) == ("person", KEYPOINTS)
     on_tiles = tiled.create("nanodet_detection", tile=256, device="cpu")
     assert make(detector=on_tiles).detect(context(), photos[0])
 
