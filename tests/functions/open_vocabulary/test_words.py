@@ -3,13 +3,17 @@
 import logging
 import math
 
+import PIL.Image
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prefect_cvat import TaskLabel
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 
 pytest.importorskip("transformers")
 
+from prefect_cvat.auto_annotation.functions._grounding_dino import GroundingDino
 from tiny_detectors import DETECTORS, model_and_processor
 from tiny_word_models import (
     WORD_MODELS,
@@ -57,6 +61,17 @@ def test_full_stops_within_words_do_not_end_them(make, family):
         ._words._text(range(2), 1)["input_ids"]
         .tolist()
     )
+
+
+@given(st.lists(st.from_regex(r"[a-zß0-9][A-Za-z0-9 ,'/-]{0,9}", fullmatch=True), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=30)
+def test_texts_are_those_of_the_processor(words):
+    model, processor = model_and_processor(mm_grounding_dino_of_full_context)
+    words = [" ".join(word.split()) for word in words]
+    function = GroundingDino(model, processor, words)
+    inputs = processor(images=[PIL.Image.new("RGB", (8, 8))], text=[words], return_tensors="pt")
+    text = function._text(range(len(words)), 1)
+    assert {name: text[name].tolist() for name in text} == {name: inputs[name].tolist() for name in text}
 
 
 @pytest.mark.parametrize("family", SPELLED_ONLY, ids=every)
