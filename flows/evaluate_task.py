@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation import TaskEvaluation
 from prefect_cvat.evaluation import evaluate_task as evaluate
 from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
+from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
+from prefect_cvat.files.output_file import write_text
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
 from prefect_cvat.flows.form import FunctionToEvaluate, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
+from prefect_cvat.frames import Quality
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
@@ -32,6 +37,7 @@ from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
 from prefect_cvat.tasks.prefect_limits import server_slot
+from prefect_cvat.tasks.review_page import publish_page
 from prefect_cvat.tasks.stages import PrefectSubmitter
 from prefect_cvat.tasks.wait_for_device import loaded_function
 
@@ -127,10 +133,20 @@ def evaluate_task(
                 submitter=PrefectSubmitter(),
             )
         worst = fetch_worst_frames(client, done, rank_worst_frames(done, MAX_FRAMES), options.quality)
+        _publish_page(client, done, options.quality)
     _publish(done, worst)
     for line in plain_lines(done):
         logger.info(line)
     return completed(done, headline(done))
+
+
+def _publish_page(client: Client, done: TaskEvaluation, quality: Quality) -> None:
+    """Publish the page of an evaluation, if a folder for pages is set."""
+
+    def write(file: Path, max_frames: int) -> None:
+        write_text(file, render_evaluation(client, done, file, max_frames=max_frames, quality=quality))
+
+    publish_page(done.task_id, escape(headline(done)), write)
 
 
 def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:

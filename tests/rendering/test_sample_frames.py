@@ -19,8 +19,6 @@ from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.rendering.frame_svg import (
     AnnotatedFrame,
-    Palette,
-    render_figure,
     render_frame,
     shrink_image,
 )
@@ -273,7 +271,6 @@ def test_draws_at_most_a_thousand_shapes_of_a_frame():
     svg = render_frame(frame, {1: "car"})
     assert len(ET.fromstring(svg).findall(f"{SVG}g")) == 1000
     assert len(texts(svg)) == 300
-    assert "16000 shapes, 1000 of them drawn" in render_figure(frame, {1: "car"}, Palette(["car"]))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "I;16", "LA"])

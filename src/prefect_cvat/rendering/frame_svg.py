@@ -1,4 +1,4 @@
-"""Draws one frame with its annotations as an SVG, for HTML reports and for artifacts in Prefect."""
+"""Draws one frame with its annotations as an SVG, for artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import PIL.Image
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
-from prefect_cvat.messages.plurals import pluralize
 
-__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame", "shrink_image"]
+__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_frame", "shrink_image", "shrunk"]
 
 WIDTH = 960
-"""Pixels of the longer side of the image in an HTML report; larger images are scaled down."""
+"""Pixels of the longer side of the image; larger images are scaled down."""
 
 MAX_SHAPES = 1_000
 """Maximum number of shapes drawn on a frame. More of them could not be distinguished."""
@@ -72,22 +71,6 @@ class Colors(Protocol):
     def __getitem__(self, name: str, /) -> str:
         """The color of a label."""
         ...
-
-
-def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors) -> str:
-    """Draw a frame as an HTML figure with its tags. Shapes of a label with an empty name have no caption."""
-    frame = annotated.frame
-    tags = "".join(
-        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
-        for tag in annotated.tags
-    )
-    more = f", {MAX_SHAPES} of them drawn" if len(annotated.shapes) > MAX_SHAPES else ""
-    return (
-        f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
-        f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {pluralize(len(annotated.shapes), 'shape')}{more} {tags}</figcaption>"
-        "</figure>"
-    )
 
 
 def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, width: int) -> str:
@@ -206,7 +189,7 @@ def _numbers(points: Sequence[float]) -> str:
 
 
 def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> bytes:
-    """Scale an image down for a page, so that the original need not stay in memory.
+    """Scale an image down, so that the original need not stay in memory.
 
     Args:
         image: The image; it is decoded, and no other copy of its size is made.
@@ -220,10 +203,11 @@ def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> by
         MediaError: The image is broken.
     """
     decode_pixels(image, what)
-    return _encode(_shrunk(image, width), "JPEG")
+    return _encode(shrunk(image, width), "JPEG")
 
 
-def _shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
+def shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
+    """Scale a decoded image down to RGB, so that its longer side has at most this many pixels."""
     longer = max(image.size)
     if image.mode not in ("RGB", "L", "CMYK"):  # Pillow would convert all of it, or cannot average its pixels
         if longer > 4 * width:
@@ -231,7 +215,7 @@ def _shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
         image = image.convert("RGB")
     if longer > width:
         image = image.resize(
-            _scaled(image.size, width / max(image.size)), PIL.Image.Resampling.BICUBIC, reducing_gap=2.0
+            _scaled(image.size, width / max(image.size)), PIL.Image.Resampling.HAMMING, reducing_gap=1.2
         )
     return image.convert("RGB")
 
@@ -241,9 +225,9 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _data_uri(jpeg: bytes, width: int) -> str:
-    with open_image(io.BytesIO(jpeg), "a page's image") as image:
+    with open_image(io.BytesIO(jpeg), "the image of a drawing") as image:
         if max(image.size) > width:
-            jpeg = shrink_image(image, "a page's image", width)
+            jpeg = shrink_image(image, "the image of a drawing", width)
     return _as_uri(jpeg, "jpeg")
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.geometry.bounding_box import BoundingBox
@@ -55,6 +55,8 @@ class FrameReview(BaseModel):
         url: Its address in CVAT.
         expected_corrections: The expected number of corrections.
         reasons: Why corrections are expected.
+        doubts: The kinds of doubt behind the reasons: `failed`, `nothing detected`, `low score`, `overlap`,
+            `rare label`, `track break`.
         box: The bounding box of the most uncertain shape: left, top, right, bottom, in pixels. None if the
             reasons concern the whole frame.
     """
@@ -66,6 +68,7 @@ class FrameReview(BaseModel):
     url: str
     expected_corrections: float
     reasons: list[str]
+    doubts: list[str] = Field(default_factory=list)
     box: BoundingBox | None = None
 
 
@@ -226,6 +229,7 @@ def rank_frames(
                 url=f"{url}/jobs/{job_id}?frame={frame}",
                 expected_corrections=-negative_corrections,
                 reasons=run.reasons(summary),
+                doubts=run.doubts(summary),
                 box=None if summary.box is None else _rounded(summary.box),
             )
         )
@@ -280,6 +284,18 @@ class _Run:
             names = ", ".join(name if n == 1 else f"{n} {name}" for name, n in sorted(broken.items()))
             reasons.append(f"track {how} here: {names}")
         return reasons
+
+    def doubts(self, summary: FrameSummary) -> list[str]:
+        """The kinds of doubt about a frame."""
+        kinds = {
+            "failed": summary.has_failed,
+            "nothing detected": summary.is_empty,
+            "low score": summary.low_scores > 0,
+            "overlap": summary.closest is not None,
+            "rare label": any(label in self._rare for label, _ in summary.labels),
+            "track break": bool(summary.breaks),
+        }
+        return [kind for kind, is_present in kinds.items() if is_present]
 
     def _name(self, label_id: int) -> str:
         return self._names.get(label_id, f"label {label_id}")

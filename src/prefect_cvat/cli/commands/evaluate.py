@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from prefect_cvat.cli.command import TaskId, Without, command
 from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stderr
 from prefect_cvat.cli.function_choice import FunctionChoice
-from prefect_cvat.cli.report_options import JsonOption, OutputFile
+from prefect_cvat.cli.report_options import JsonOption, OutputFile, PageOptions
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
@@ -64,10 +64,7 @@ class _Evaluated(EvaluationOptions):
                 )
 
 
-class _Output(JsonOption):
-    report: Annotated[
-        OutputFile, Field(description="Write a page with plots and the worst frames to this file, HTML.")
-    ] = None
+class _Output(PageOptions, JsonOption):
     thresholds: Annotated[
         OutputFile,
         Field(
@@ -103,7 +100,7 @@ def evaluate(
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --function nanodet_detection --allow-unmatched-labels \\
-        --conf-threshold 0.05 --report evaluation.html
+        --conf-threshold 0.05 --page evaluation.html
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --left-by-run --truth ground-truth
     """  # noqa: D301 (\b keeps click from joining the lines)
@@ -116,7 +113,6 @@ def evaluate(
     from prefect_cvat.evaluation import evaluate_task
     from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
     from prefect_cvat.evaluation.report.tables import plain_lines
-    from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
     from prefect_cvat.files.output_file import write_text
 
@@ -138,9 +134,11 @@ def evaluate(
         print_lines(plain_lines(done), done, output.as_json)  # also where a file cannot be written
         if output.thresholds is not None:
             write_thresholds(choose_thresholds(done, precision=output.precision), output.thresholds)
-        if output.report is not None:
-            worst = fetch_worst_frames(client, done, rank_worst_frames(done), options.quality)
-            write_text(output.report, render_evaluation(done, worst))
-    for what, file in (("drawn in", output.report), ("thresholds written to", output.thresholds)):
+        if output.page is not None:
+            page = render_evaluation(
+                client, done, output.page, max_frames=output.page_frames, quality=options.quality
+            )
+            write_text(output.page, page)
+    for what, file in (("drawn in", output.page), ("thresholds written to", output.thresholds)):
         if file is not None:
             stderr.print(f"{what} {file}", markup=False)

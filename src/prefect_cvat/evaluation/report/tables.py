@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prefect_cvat.evaluation.curves import Counts
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
@@ -17,6 +20,7 @@ __all__ = [
     "HEADINGS",
     "Row",
     "aligned",
+    "confusion_matrix",
     "confusion_rows",
     "headline",
     "notes",
@@ -28,6 +32,9 @@ __all__ = [
 
 HEADINGS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 """The heading of each IoU type."""
+
+MAX_CONFUSED = 20
+"""Maximum number of labels in the confusion matrix: those with most objects. All others are one row."""
 
 MAX_CONFUSIONS = 20
 """Maximum number of rows of a table of confusions: the most frequent ones."""
@@ -81,6 +88,24 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
         {"true label": label, "predicted label": other, "count": n}
         for n, label, other in pairs[:MAX_CONFUSIONS]
     ]
+
+
+def confusion_matrix(evaluation: Evaluation) -> tuple[NDArray[np.int64], list[str]]:
+    """The confusion matrix of the labels with most objects, with all others merged.
+
+    Returns:
+        The counts, and the names of the labels. Rows are the ground truth, the last one is what is nothing;
+        columns are predictions, the last one is what was missed.
+    """
+    counts = np.array(evaluation.confusion.counts, dtype=np.int64)
+    labels = list(evaluation.confusion.labels)
+    if len(labels) <= MAX_CONFUSED:
+        return counts, labels
+    order = np.argsort(-(counts[:-1].sum(axis=1)), kind="stable")
+    kept, others = order[: MAX_CONFUSED - 1], order[MAX_CONFUSED - 1 :]
+    groups = [*([place] for place in kept), list(others), [len(labels)]]
+    merged = np.array([[counts[np.ix_(rows, columns)].sum() for columns in groups] for rows in groups])
+    return merged, [*(labels[place] for place in kept), f"{len(others)} others"]
 
 
 def headline(evaluation: TaskEvaluation) -> str:
