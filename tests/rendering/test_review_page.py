@@ -31,7 +31,7 @@ def street():
 
 def shown(page):
     """The numbers of the frames that are shown, in their order."""
-    texts = page.locator(".frame:not([hidden]) .soft").all_inner_texts()
+    texts = page.locator(".frame:not([hidden]) .soft").all_text_contents()
     return [int(re.match(r"frame (\d+)", text)[1]) for text in texts]
 
 
@@ -45,7 +45,7 @@ def test_frames_are_in_the_order_of_review_with_links_to_cvat(show, street):
     assert page.locator("#count").inner_text() == "3 frames, 4 shapes"
     links = page.locator(".frame a").evaluate_all("links => links.map((link) => link.href)")
     assert links[0] == "http://cvat.example.com/tasks/1/jobs/1?frame=7"
-    first = page.locator(".frame").first.inner_text()
+    first = page.locator(".frame").first.text_content()
     assert "2.5 corrections expected" in first
     assert "1 of 2 shapes below 0.5" in first
 
@@ -75,14 +75,14 @@ def test_filters_by_label_and_doubt(show, street, names, frames, counts):
 def test_filters_by_score_and_counts_follow(show, street):
     page = show(street)
     assert chip(page, "car").inner_text().split() == ["car", "2"]
-    page.get_by_label("Score from").fill("0.85")
+    page.get_by_role("slider", name="Lowest score").fill("0.85")
     assert shown(page) == [7]
     assert chip(page, "car").inner_text().split() == ["car", "1"]
     assert chip(page, "person").inner_text().split() == ["person", "0"]
-    page.get_by_label("Score from").fill("0")
-    page.get_by_label("to", exact=True).fill("0.4")
+    page.get_by_role("slider", name="Lowest score").fill("0")
+    page.get_by_role("slider", name="Highest score").fill("0.4")
     assert shown(page) == [7]
-    page.get_by_label("to", exact=True).fill("0.1")
+    page.get_by_role("slider", name="Highest score").fill("0.1")
     assert shown(page) == []
     assert page.get_by_text("No frame matches.").is_visible()
 
@@ -122,13 +122,13 @@ def test_missed_and_false_shapes_of_an_evaluation(show):
 
 def test_what_was_looked_at_is_kept_for_the_server_task_and_run(show, street, browser, tmp_path):
     page = show(street)
-    page.get_by_label("Looked at").first.check()
+    page.locator(".actions input").first.check()
     assert page.locator("#looked-count").inner_text() == "1 of 3 looked at"
     page.get_by_label("Hide what has been looked at").check()
     assert shown(page) == [2, 4]
     page.reload()
     assert shown(page) == [7, 2, 4]
-    assert page.get_by_label("Looked at").first.is_checked()
+    assert page.locator(".actions input").first.is_checked()
     text = (tmp_path / "page.html").read_text()
     (tmp_path / "page.html").write_text(text.replace("run-1", "run-2"))
     page.reload()
@@ -139,7 +139,7 @@ def test_page_works_where_the_browser_keeps_nothing(show, street):
     page = show(street)
     page.evaluate("localStorage.setItem('prefect-cvat http://cvat.example.com/tasks/1 run-1', 'not JSON')")
     page.reload()
-    page.get_by_label("Looked at").first.check()
+    page.locator(".actions input").first.check()
     assert page.locator("#looked-count").inner_text() == "1 of 3 looked at"
 
 
@@ -148,7 +148,7 @@ def test_two_runs_are_filters_of_one_page(show, street):
     page = show(street, other)
     page.locator("#filter-run .chip").nth(1).click()
     assert page.locator("#count").inner_text() == "1 of 4 frames, 1 of 5 shapes"
-    page.locator(".frame:not([hidden])").get_by_label("Looked at").check()
+    page.locator(".frame:not([hidden])").locator(".actions input").check()
     assert page.locator("#looked-count").inner_text() == "1 of 4 looked at"
 
 

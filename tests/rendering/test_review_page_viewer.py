@@ -102,7 +102,7 @@ def test_escape_closes_and_focus_returns_to_the_frame(viewer):
     viewer.keyboard.press("ArrowRight")
     viewer.keyboard.press("Escape")
     assert not viewer.locator("dialog").is_visible()
-    assert viewer.evaluate("document.activeElement.ariaLabel").startswith("Enlarge frame 5")
+    viewer.wait_for_function("document.activeElement.ariaLabel?.startsWith('Enlarge frame 5')")
     viewer.keyboard.press("Enter")
     assert title(viewer).startswith("2 of 3")
 

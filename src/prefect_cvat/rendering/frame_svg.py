@@ -25,6 +25,10 @@ WIDTH = 960
 MAX_SHAPES = 1_000
 """Maximum number of shapes drawn on a frame. More of them could not be distinguished."""
 
+MAX_ROWS = 4
+"""How many rows a caption may be below its shape's corner, where others are in its way. Farther away it would
+seem to belong to another shape, so it is left out."""
+
 MAX_CAPTIONS = 300
 """Maximum number of captions on a frame: each is placed next to all others."""
 
@@ -133,8 +137,11 @@ def _shape(
     y = max(corner_y, size * 1.3)
     width = 0.64 * size * (len(html.unescape(text)) + 1)
     x = max(0.0, min(corner_x, frame.width - width))
+    lowest = y + (MAX_ROWS + 0.5) * size * 1.3
     while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in captions):
         y += size * 1.3
+        if y > lowest:
+            return f"<g>{drawn}</g>"
     captions.append((x, y))
     return (
         f"<g>{drawn}"

@@ -5,7 +5,7 @@
   const content = JSON.parse(document.getElementById("content").textContent);
   const [LABEL, KIND, STYLE, SCORE, BOX, PATH, NOTE] = [0, 1, 2, 3, 4, 5, 6]; // the parts of a shape
   const MAX_PILLS = 300; // captions on an image
-  const MAX_PILLS_ON_CARD = 12;
+  const MAX_PILLS_ON_CARD = 8;
   const MAX_LISTED = 300; // shapes listed beside an image
   const MAX_FILLED = 2000; // more shapes have outlines only
   const MAX_SORTED = 5000; // of more shapes in view, the first ones have captions, and not the most doubtful ones
@@ -289,7 +289,8 @@
 
   /** Draws captions next to their boxes. One that would cover another one is left out. */
   function drawPills(g, shapes, selected, view, width, height, most) {
-    const size = most <= MAX_PILLS_ON_CARD ? 11 : 12;
+    const isCard = most <= MAX_PILLS_ON_CARD; // there is room for labels only
+    const size = isCard ? 10 : 12;
     const tall = size + 6;
     const placed = [];
     g.font = `600 ${size}px system-ui, sans-serif`;
@@ -299,7 +300,7 @@
     const isCrowded = shapes.length > MAX_SORTED;
     const first = (isCrowded ? shapes : shapes.slice().sort((one, other) => rank(one) - rank(other))).slice(0, 5 * most);
     for (const shape of first) {
-      const caption = captionOf(shape);
+      const caption = isCard && captionOf(shape) ? content.labels[shape[LABEL]].name : captionOf(shape);
       if (!caption || placed.length >= most) continue;
       const text = fitted(g, caption, width - 12);
       const wide = g.measureText(text).width + 10;

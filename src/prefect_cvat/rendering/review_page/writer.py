@@ -13,7 +13,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from prefect_cvat.messages.plurals import format_counts, pluralize
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.rendering.frame_svg import Palette
 from prefect_cvat.rendering.review_page.content import KINDS, PageFrame, PageRun, PageSection, PageShape
 
@@ -23,7 +23,8 @@ SHAPES_WITHOUT_SCRIPT = 100
 """Maximum number of outlines on a frame for readers whose browser runs no JavaScript."""
 
 MAX_REASONS = 6
-"""Maximum number of reasons on a card."""
+MAX_LABELS = 6
+"""Maximum number of reasons, and of labels that are counted, on a card."""
 
 
 def render_review_page(runs: Sequence[PageRun], *, title: str) -> str:
@@ -39,7 +40,8 @@ def render_review_page(runs: Sequence[PageRun], *, title: str) -> str:
     colors = _label_colors(runs)
     numbered = [(number, frame) for number, run in enumerate(runs) for frame in run.frames]
     has_files = any(frame.image.file for _, frame in numbered)
-    style, script = _asset("review.css"), _asset("review.js")
+    style = f"{_asset('review.css')}:root {{ --ratio: {_ratio([frame for _, frame in numbered]):.3f}; }}\n"
+    script = _asset("review.js")
     images = "data: 'self' file:" if has_files else "data:"
     policy = (
         f"default-src 'none'; img-src {images}; style-src {_hash(style)}; script-src {_hash(script)};"
@@ -50,7 +52,10 @@ def render_review_page(runs: Sequence[PageRun], *, title: str) -> str:
         title=_escape(title),
         style=style,
         runs="".join(_run(run, is_alone=len(runs) == 1) for run in runs),
-        frames="\n".join(_card(index, frame, colors) for index, (_, frame) in enumerate(numbered)),
+        frames="\n".join(
+            _card(index, frame, colors, is_evaluation=runs[run].is_evaluation)
+            for index, (run, frame) in enumerate(numbered)
+        ),
         is_filled=" hidden" if numbered else "",
         nothing="No frame matches." if numbered else "There are no frames to show.",
         content=_json(_content(runs, numbered, colors)),
@@ -91,7 +96,7 @@ def _run(run: PageRun, *, is_alone: bool) -> str:
     )
 
 
-def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
+def _card(index: int, frame: PageFrame, colors: dict[str, str], *, is_evaluation: bool) -> str:
     name, number = _escape(frame.frame.name), frame.frame.number
     width, height = frame.frame.width, frame.frame.height
     what = f"frame {number}, {name}: {pluralize(frame.count, 'shape')}"
@@ -103,7 +108,7 @@ def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
     )
     outlines = "".join(_outline(shape, colors) for shape in frame.shapes[:SHAPES_WITHOUT_SCRIPT])
     drawn = f" ({len(frame.shapes)} of them drawn)" if len(frame.shapes) < frame.count else ""
-    tally = format_counts(Counter(shape.label for shape in frame.shapes if shape.kind != "truth"), 8)
+    tally = _tally(Counter(shape.label for shape in frame.shapes if shape.kind != "truth"))
     more = frame.reasons[MAX_REASONS:]
     reasons = [*frame.reasons[:MAX_REASONS], *([f"and {len(more)} more"] if more else [])]
     parts = [
@@ -113,7 +118,9 @@ def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
         f'<div class="about"><h3 id="name-{index}">{name}</h3>',
         f'<p class="soft">frame {number} · {width} × {height} · {pluralize(frame.count, "shape")}{drawn}</p>',
     ]
-    if frame.corrections is not None:
+    if is_evaluation and (mistakes := sum(KINDS[shape.kind].is_mistake for shape in frame.shapes)):
+        parts.append(f'<p class="expected">{pluralize(mistakes, "mistake")}</p>')
+    elif frame.corrections is not None:
         corrections = f"{frame.corrections:.1f}".removesuffix(".0")
         noun = "correction" if corrections == "1" else "corrections"
         parts.append(f'<p class="expected">{corrections} {noun} expected</p>')
@@ -137,6 +144,19 @@ def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
         f"{link}</p></div></article>"
     )
     return "".join(parts)
+
+
+def _tally(labels: Counter[str]) -> str:
+    most_first = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{count} {name}" for name, count in most_first[:MAX_LABELS]]
+    more = len(most_first) - len(named)
+    return ", ".join([*named, *([f"{pluralize(more, 'more label')}"] if more else [])])
+
+
+def _ratio(frames: Sequence[PageFrame]) -> float:
+    """Width by height of the pictures of all cards: that of most frames, within bounds."""
+    ratios = sorted(frame.frame.width / frame.frame.height for frame in frames)
+    return min(max(ratios[len(ratios) // 2], 1.0), 1.8) if ratios else 1.5
 
 
 def _outline(shape: PageShape, colors: dict[str, str]) -> str:
