@@ -108,10 +108,10 @@ def test_a_preview_of_a_video_file(reading_file, tmp_path):
     options = ["--function-file", reading_file, "-o", page]
     done = run("preview", video, *options)
     assert done.returncode == 0, done.stderr
-    assert frames_of(page) == [(n, "drive.MP4", 1) for n in range(4)]
+    assert frames_of(page) == [(n, f"drive.MP4, frame {n}", 1) for n in range(4)]
     done = run("preview", video, "--frames", "7,9,2", *options)
     assert done.returncode == 0, done.stderr
-    assert frames_of(page) == [(n, "drive.MP4", 1) for n in (2, 7, 9)]
+    assert frames_of(page) == [(n, f"drive.MP4, frame {n}", 1) for n in (2, 7, 9)]
 
     for arguments, code, message in (
         ([video, "--frames", "9-11"], 1, "has 10 frames, and no frame 11"),
@@ -129,4 +129,4 @@ def test_a_preview_of_a_video_file(reading_file, tmp_path):
     short.write_bytes(clip(range(2), turned=True))
     done = run("preview", short, *options)
     assert done.returncode == 0, done.stderr
-    assert frames_of(page) == [(n, "short.mp4", 1) for n in range(2)]
+    assert frames_of(page) == [(n, f"short.mp4, frame {n}", 1) for n in range(2)]

@@ -106,7 +106,6 @@ def page_of_run(
             ("annotations", f"{sum(report.labels.values()):,}"),
             *([("tracks", f"{sum(report.tracks.values()):,}")] if report.tracks else []),
             ("seconds", f"{report.seconds:,.1f}"),
-            ("frames per second", f"{report.frames_per_second:,.1f}"),
         ],
         notes=[
             *_shown(len(numbers), len(plan.frames)),

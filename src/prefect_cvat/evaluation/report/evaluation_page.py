@@ -15,6 +15,7 @@ from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.plots import plot_precision_recall, plot_thresholds
 from prefect_cvat.evaluation.report.tables import (
     HEADINGS,
+    TEXTS,
     Row,
     confusion_matrix,
     confusion_rows,
@@ -201,10 +202,12 @@ def _matrix(iou_type: IouType, result: Evaluation) -> str:
 def _table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(str(value))}</td>' for value in row.values())}</tr>" for row in rows
-    )
+    classes = {name: ' class="text"' if name in TEXTS else "" for name in rows[0]}
+    head = "".join(f'<th scope="col"{style}>{html.escape(name)}</th>' for name, style in classes.items())
+    body = ""
+    for row in rows:
+        cells = "".join(f"<td{classes[name]}>{html.escape(str(value))}</td>" for name, value in row.items())
+        body += f"<tr>{cells}</tr>"
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="Table">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

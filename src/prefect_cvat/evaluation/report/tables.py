@@ -18,6 +18,7 @@ from prefect_cvat.rendering.run_report_markdown import escape
 
 __all__ = [
     "HEADINGS",
+    "TEXTS",
     "Row",
     "aligned",
     "confusion_matrix",
@@ -42,7 +43,7 @@ MAX_CONFUSIONS = 20
 Row = dict[str, str | int]
 """A row of a table, by column."""
 
-_TEXTS = frozenset({"label", "true label", "predicted label"})
+TEXTS = frozenset({"label", "true label", "predicted label"})
 """The columns with text."""
 
 
@@ -188,7 +189,7 @@ def aligned(rows: Sequence[Row]) -> list[str]:
         return []
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    texts = [key in _TEXTS for key in rows[0]]
+    texts = [key in TEXTS for key in rows[0]]
     return [
         "  "
         + "  ".join(
@@ -204,10 +205,7 @@ def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     lines = [
         list(rows[0]),
-        ["---" if key in _TEXTS else "--:" for key in rows[0]],
-        *(
-            [escape(str(value)) if key in _TEXTS else str(value) for key, value in row.items()]
-            for row in rows
-        ),
+        ["---" if key in TEXTS else "--:" for key in rows[0]],
+        *([escape(str(value)) if key in TEXTS else str(value) for key, value in row.items()] for row in rows),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

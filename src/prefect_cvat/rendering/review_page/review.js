@@ -316,9 +316,15 @@
       g.beginPath();
       g.roundRect(x, y, wide, tall - 1, 4);
       g.fill();
-      g.fillStyle = "#101216";
+      g.fillStyle = isDark(colorOf(shape)) ? "#fff" : "#101216";
       g.fillText(text, x + 5, y + tall / 2);
     }
+  }
+
+  /** Whether white text is easier to read on a color than black text. */
+  function isDark(color) {
+    const [red, green, blue] = [1, 3, 5].map((start) => (parseInt(color.slice(start, start + 2), 16) / 255) ** 2.2);
+    return 0.21 * red + 0.72 * green + 0.07 * blue < 0.2;
   }
 
   function fitted(g, text, width) {
