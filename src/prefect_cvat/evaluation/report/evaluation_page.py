@@ -118,7 +118,7 @@ def _page_frame(
         shapes.of(frame.number),
         outcomes.counts.total(),
         url=address_of_frame(client, evaluation, frame.number),
-        reasons=list(summary.values()) if outcomes.mistakes else ["no mistakes"],
+        reasons=list(summary.values()),
     )
 
 
