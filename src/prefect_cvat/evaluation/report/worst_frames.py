@@ -175,8 +175,8 @@ def rank_worst_frames(
             for frames in (matches.object_image[is_missed], matches.image[is_false_positive]):
                 for frame, count in zip(*np.unique(frames, return_counts=True), strict=True):
                     mistakes[int(frame)] += int(count)
-    frames: Iterable[int] = evaluation.evaluated_frames.numbers if with_all else mistakes
-    worst = nsmallest(max_frames, frames, key=lambda frame: (-mistakes[frame], frame))
+    ranked: Iterable[int] = evaluation.evaluated_frames.numbers if with_all else mistakes
+    worst = nsmallest(max_frames, ranked, key=lambda frame: (-mistakes[frame], frame))
     return [_outcomes(evaluation, frame) for frame in worst]
 
 

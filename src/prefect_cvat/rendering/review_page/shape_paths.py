@@ -97,8 +97,9 @@ def _simplified(points: Sequence[float], tolerance: float, *, is_closed: bool = 
     corners = np.reshape(points, (-1, 2))
     if is_closed:
         corners = np.concatenate([corners, corners[:1]])
-    kept: list[float] = approximate_polygon(corners, tolerance).ravel().tolist()
-    return kept
+    kept = approximate_polygon(corners, tolerance)  # type: ignore[no-untyped-call]
+    simplified: list[float] = kept.ravel().tolist()
+    return simplified
 
 
 def _mask_outlines(points: Sequence[float], tolerance: float) -> list[list[float]]:
