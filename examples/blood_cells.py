@@ -8,7 +8,7 @@ Pascal VOC's format. Every other one is trained on, so that the others can tell 
 
     prefect-cvat --server-host cvat.example.com --auth alice evaluate 42 \
         --function-file examples/blood_cells.py -p weights=str:blood_cells.safetensors \
-        --conf-threshold 0.02 --report evaluation.html
+        --conf-threshold 0.02 --page evaluation.html
 """
 
 from __future__ import annotations

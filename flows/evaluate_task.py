@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -12,6 +13,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from prefect.runtime import flow_run
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation import TaskComparison, TaskEvaluation
 from prefect_cvat.evaluation.comparison.task_comparison import check_not_itself, compare_predictions
 from prefect_cvat.evaluation.evaluated_task import EvaluatedTask
@@ -24,6 +26,7 @@ from prefect_cvat.evaluation.report.comparison_tables import (
     difference_rows,
     render_comparison_markdown,
 )
+from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import (
@@ -33,10 +36,12 @@ from prefect_cvat.evaluation.report.worst_frames import (
     rank_worst_frames,
 )
 from prefect_cvat.evaluation.task_evaluation import evaluate_predictions
+from prefect_cvat.files.output_file import write_text
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
 from prefect_cvat.flows.form import OptionalFunction, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
+from prefect_cvat.frames import Quality
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.options.annotation_options import AnnotationOptions
@@ -50,6 +55,7 @@ from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
 from prefect_cvat.tasks.prefect_limits import server_slot
+from prefect_cvat.tasks.review_page import publish_page
 from prefect_cvat.tasks.stages import PrefectSubmitter
 from prefect_cvat.tasks.wait_for_device import loaded_function
 
@@ -180,6 +186,7 @@ def evaluate_task(
             else most_different_frames(compared, MAX_FRAMES)
         )
         worst = fetch_worst_frames(client, done, ranked, options.quality)
+        _publish_page(client, done, options.quality, compared)
     _publish(done, worst, compared)
     for line in plain_lines(done) if compared is None else comparison_lines(compared):
         logger.info(line)
@@ -216,6 +223,20 @@ def _against(
     own_labels = labels.changed(label_map=comparison.against_label_map, label_thresholds=None)
     parameters = dict(comparison.against_parameters or {})
     return choose_function(None, name, parameters, execution, own_labels, annotations)
+
+
+def _publish_page(
+    client: Client, done: TaskEvaluation, quality: Quality, compared: TaskComparison | None
+) -> None:
+    """Publish the page of an evaluation, if a folder for pages is set."""
+
+    def write(file: Path, max_frames: int) -> None:
+        page = render_evaluation(
+            client, done, file, max_frames=max_frames, quality=quality, compared=compared
+        )
+        write_text(file, page)
+
+    publish_page(done.task_id, escape(headline(done)), write)
 
 
 def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame], compared: TaskComparison | None) -> None:

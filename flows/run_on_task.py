@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,13 +36,15 @@ from prefect_cvat.metrics import add_counts
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.rendering.run_report_markdown import Outcome
+from prefect_cvat.rendering.run_page import write_run_page
+from prefect_cvat.rendering.run_report_markdown import Outcome, escape, task_link
 from prefect_cvat.runs.execution.pipeline import run_pipeline
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.failed_run import describe_remaining
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
+from prefect_cvat.tasks.review_page import publish_page
 from prefect_cvat.tasks.stages import PrefectSubmitter
 from prefect_cvat.tasks.wait_for_device import loaded_function
 from prefect_cvat.tasks.wait_for_task import task_slots
@@ -106,10 +109,25 @@ def run_on_task(
                 )
             pictures = [] if run.planned is None else draw_frames(client, run.planned.plan)
             publish_report(report, pictures=pictures)
+            _publish_page(client, run, report)
     for line in report.lines():
         logger.info(line)
     add_counts({("prefect_cvat_runs", "completed"): 1})
     return completed(report, report.headline)
+
+
+def _publish_page(client: Client, run: Run, report: RunReport) -> None:
+    """Publish the page to review the frames, if a folder for pages is set."""
+    if (planned := run.planned) is None:
+        return
+
+    def write(file: Path, max_frames: int) -> None:
+        ranked = planned.rank_frames(max_frames)
+        write_run_page(
+            client, planned.plan, report, ranked, file, max_frames=max_frames, quality=run.options.quality
+        )
+
+    publish_page(report.task_id, f"{task_link(report)}: {escape(report.headline)}", write)
 
 
 @contextmanager

@@ -143,6 +143,20 @@ class Settings(BaseSettings):
         ),
     )
 
+    pages_dir: Path | None = Field(
+        default=None,
+        description=(
+            "Folder in which flows write a page to review the frames of each run. The run in Prefect links to"
+            " it. Without a folder, flows write no pages. Delete old ones as you like."
+        ),
+    )
+    pages_url: str | None = Field(
+        default=None,
+        description=(
+            "The address at which a web server of yours serves `PREFECT_CVAT_PAGES_DIR`, such as"
+            " `https://reports.example.com/cvat`. Without it, links lead to files of the worker."
+        ),
+    )
     metrics_port: int | None = Field(
         default=None,
         ge=1,
@@ -156,10 +170,10 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address at which metrics are served; `0.0.0.0` for all."
     )
 
-    @field_validator("cache_dir", "runs_dir", "learned_dir", "profiles_file")
+    @field_validator("cache_dir", "runs_dir", "exports_dir", "learned_dir", "profiles_file", "pages_dir")
     @classmethod
-    def _resolve(cls, path: Path) -> Path:
-        return _STARTED_IN / path
+    def _resolve(cls, path: Path | None) -> Path | None:
+        return None if path is None else _STARTED_IN / path
 
     @field_validator("function_modules", mode="before")
     @classmethod

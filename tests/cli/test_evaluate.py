@@ -7,6 +7,7 @@ import pytest
 from command_line import run_command_text
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api.reply import forbidden
+from review_pages import captions_of
 
 FUNCTION = """
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
@@ -51,7 +52,7 @@ def test_prints_tables_and_writes_a_page_and_thresholds_for_annotate(
 ):
     page, thresholds = tmp_path / "page.html", tmp_path / "thresholds.json"
     done = run_command_text(
-        *server, "evaluate", drawn_task, *function, "--report", page, "--thresholds", thresholds
+        *server, "evaluate", drawn_task, *function, "--page", page, "--thresholds", thresholds
     )
     assert done.returncode == 0, done.stderr
     boxes = done.stdout.partition("Boxes\n")[2].partition("\n\n")[0]
@@ -59,7 +60,8 @@ def test_prints_tables_and_writes_a_page_and_thresholds_for_annotate(
     assert rows["car"] == ["1.000", "1.000", "1.000", "2", "2", "0", "0"]
     assert rows["person"] == ["-", "-", "-", "0", "0", "0", "2"]
     assert "not evaluated: frames without manual annotations (1)" in done.stdout
-    assert "<svg" in page.read_text()
+    found = ["truth car", "found car 0.8", "false alarm person 0.3"]
+    assert captions_of(page) == [found, found]
     halfway = pytest.approx(0.55)  # between what is right and what is wrong
     assert json.loads(thresholds.read_text()) == {"car": halfway, "person": halfway}
 

@@ -26,10 +26,11 @@ def unwritable(tmp_path):
         ["track", "TASK", "--report", "FILE"],
         ["refine", "TASK", "--report", "FILE"],
         ["export", "TASK", "--to", "FOLDER", "--report", "FILE"],
-        ["evaluate", "TASK", "--report", "FILE"],
+        ["annotate", "TASK", "--page", "FILE"],
+        ["evaluate", "TASK", "--page", "FILE"],
         ["evaluate", "TASK", "--thresholds", "FILE"],
         ["preview", "--task", "TASK", "-o", "FILE"],
-        ["demo", "--report", "FILE"],
+        ["demo", "--page", "FILE"],
     ],
     ids=" ".join,
 )

@@ -98,7 +98,7 @@ def test_a_function_of_ones_own_annotates_exports_and_is_evaluated(
     shape = {"type": "rectangle", "points": [0, 0, 9, 9], "label_id": client.labels(task_id)[0].id}
     client.create_job_annotations(job.id, {"shapes": [{**shape, "frame": 0, "source": "manual"}]})
     for arguments in (
-        ["evaluate", task_id, *function(BOXES), ALLOW, "--report", tmp_path / "page.html"],
+        ["evaluate", task_id, *function(BOXES), ALLOW, "--page", tmp_path / "page.html"],
         ["export", task_id, "--to", tmp_path / "coco", "--format", "coco"],
         ["preview", "--task", task_id, *function(BOXES), "-o", tmp_path / "preview.html"],
     ):

@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
 from prefect_cvat.evaluation.report.tables import plain_lines, render_markdown
-from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
+from prefect_cvat.evaluation.report.worst_frames import rank_worst_frames
 from prefect_cvat.exceptions import (
     BadFunctionError,
     MediaError,
@@ -32,6 +32,7 @@ from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api.reply import forbidden
+from review_pages import captions_of, content_of
 
 LOW = Options(conf_threshold=0.05)
 
@@ -150,9 +151,10 @@ def test_metrics_of_stored_masks_equal_those_of_pycocotools(client, test_data):
     result = evaluate_task(client, task_id)
     assert result.shapes["segm"].ap == pytest.approx(reference.stats[0], abs=1e-6)
     assert set(result.shapes) == {"bbox", "segm"}
-    page = render_evaluation(result, fetch_worst_frames(client, result, rank_worst_frames(result, 2)))
-    assert "<h2>Boxes</h2>" in page
-    assert "<h2>Masks</h2>" in page
+    page = render_evaluation(client, result, max_frames=2)
+    assert "<summary>Boxes by label</summary>" in page
+    assert "<summary>Masks by label</summary>" in page
+    assert all(shape[5].startswith("M") for frame in content_of(page)["frames"] for shape in frame["shapes"])
 
 
 def test_stored_skeletons_are_evaluated_by_their_keypoints(client, test_data):
@@ -187,9 +189,9 @@ def test_stored_skeletons_are_evaluated_by_their_keypoints(client, test_data):
     assert set(result.shapes) == {"keypoints"}
     assert result.shapes["keypoints"].truth == len(drawn)
     assert 0.1 < result.shapes["keypoints"].ap < 0.9
-    page = render_evaluation(result, fetch_worst_frames(client, result, rank_worst_frames(result, 2)))
-    assert "<h2>Keypoints</h2>" in page
-    assert "<circle" in page
+    page = render_evaluation(client, result, max_frames=2)
+    assert "<summary>Keypoints by label</summary>" in page
+    assert {shape[2] for frame in content_of(page)["frames"] for shape in frame["shapes"]} == {"d"}
 
 
 def test_frames_with_most_errors_are_drawn_on_a_self_contained_page(photographs, client):
@@ -201,13 +203,16 @@ def test_frames_with_most_errors_are_drawn_on_a_self_contained_page(photographs,
     [matched] = [item for item in rank_worst_frames(result, max_frames=99) if item.frame == worst[0].frame]
     assert matched.counts["truth"] == matched.counts["found"]
 
-    page = render_evaluation(result, fetch_worst_frames(client, result, worst))
-    assert page.count("<svg") == 3
-    assert page.count("data:image/png") == 4  # the plots
+    page = render_evaluation(client, result, max_frames=99)
+    frames = content_of(page)["frames"]
+    assert len(frames) == result.frames
+    assert [frame["number"] for frame in frames[:3]] == [item.frame for item in worst]
+    assert page.count("data:image/png") == 3  # the plots
     assert f"/tasks/{photographs}/jobs/" in page
     assert f"?frame={worst[0].frame}" in page
-    assert "missed: person" in page
-    assert "false alarm: " in page
+    captions = [caption for frame in captions_of(page) for caption in frame]
+    assert "missed person" in captions
+    assert any(caption.startswith("false alarm ") for caption in captions)
     assert not re.search(r'(src|href)="(?!data:|http://127)', page)
 
 
@@ -380,7 +385,7 @@ def test_tags_are_evaluated_on_manually_tagged_frames(client, make_task):
     assert (result.tags.frames, result.tags.accuracy) == (3, pytest.approx(2 / 3))
     assert result.tags.by_label["person"].false_positives == 1
     assert "Tags: exact match on 66.7% of 3 frames" in plain_lines(result)
-    assert render_evaluation(result)
+    assert render_evaluation(client, result)
 
 
 def test_labels_that_the_function_does_not_find_do_not_count(client, make_task):

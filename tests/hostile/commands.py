@@ -89,7 +89,7 @@ COMMANDS = {
     ),
     "export": Command(_of_task("export", "--to", "{folder}/dataset"), _annotate),
     "evaluate": Command(
-        _of_task("evaluate", "--left-by-run", "--report", "{folder}/evaluation.html"),
+        _of_task("evaluate", "--left-by-run", "--page", "{folder}/evaluation.html"),
         _annotate,
         prepare=_run_of,
     ),

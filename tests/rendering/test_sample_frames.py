@@ -19,8 +19,6 @@ from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.rendering.frame_svg import (
     AnnotatedFrame,
-    Palette,
-    render_figure,
     render_frame,
     shrink_image,
 )
@@ -260,7 +258,7 @@ def test_size_of_a_drawing_is_bounded(client):
     annotate_task(client, task.id, SimpleNamespace(spec=SPEC, detect=lambda context, image: masks))
     [_], [picture] = drawn(client, task.id)
     assert MAX_BYTES / 3 < len(picture.svg.encode()) <= MAX_BYTES
-    shown = len(texts(picture.svg))
+    shown = len(ET.fromstring(picture.svg).findall(f"{SVG}g"))
     assert 0 < shown < MAX_ANNOTATIONS
     assert picture.description == f"frame 0 (0000.jpg): 400 annotations; {shown} shapes are drawn"
     assert max(image_in(picture.svg).size) <= 640
@@ -272,8 +270,7 @@ def test_draws_at_most_a_thousand_shapes_of_a_frame():
     frame = AnnotatedFrame(Frame(0, "a.png", 64, 48), jpeg, [], [box] * 16_000)
     svg = render_frame(frame, {1: "car"})
     assert len(ET.fromstring(svg).findall(f"{SVG}g")) == 1000
-    assert len(texts(svg)) == 300
-    assert "16000 shapes, 1000 of them drawn" in render_figure(frame, {1: "car"}, Palette(["car"]))
+    assert len(texts(svg)) == 5  # more would be far from their boxes
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "I;16", "LA"])

@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, cast
 import PIL.Image
 from pydantic import SecretStr
 
-from prefect_cvat.annotations.request_bodies import each_annotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.extras import import_library
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.media.image_decoding import open_image
-from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.rendering.frame_svg import AnnotatedFrame, shrink_image
-from prefect_cvat.rendering.run_report_page import Section, render_page
-from prefect_cvat.rendering.sample_frames import annotations_on, label_names
+from prefect_cvat.rendering.review_page.content import PageRun
+from prefect_cvat.rendering.review_page.writer import render_review_page
+from prefect_cvat.rendering.run_page import page_of_run
 from prefect_cvat.sandbox import Nuclio, Sandbox
 
 if TYPE_CHECKING:
@@ -55,14 +53,14 @@ CLIP_SIZE = 640, 400
 
 @contextmanager
 def run_demo(
-    report_path: Path, echo: Callable[[str], None], *, with_functions: bool = False
+    page: Path, echo: Callable[[str], None], *, with_functions: bool = False
 ) -> Iterator[tuple[RunReport, RunReport, str]]:
     """Annotate photographs and a video in a sandbox with NanoDet, and write a page with the results.
 
     Within the block, the sandbox is still there.
 
     Args:
-        report_path: The file of the page.
+        page: The file of the page.
         echo: Prints a line of progress.
         with_functions: Whether a gateway serves functions for single objects to the sandbox.
 
@@ -101,11 +99,11 @@ def run_demo(
                 clip_id, stored, function="nanodet_detection", track_options=tracking
             )
             every = range(0, CLIP_FRAMES, CLIP_FRAMES // 8)
-            sections = [
-                Section(photographs, *draw_task(client, task_id), heading="Photographs"),
-                Section(clip, *draw_task(client, clip_id, every), heading="Tracks in a video"),
+            runs = [
+                page_of_task(client, photographs, "Photographs"),
+                page_of_task(client, clip, "Tracks in a video", every),
             ]
-            write_text(report_path, render_page(sections, title="prefect-cvat demo"))
+            write_text(page, render_review_page(runs, title="prefect-cvat demo"))
             job = client.jobs(task_id)[0].id
             yield photographs, clip, f"{server.url}/tasks/{task_id}/jobs/{job}?frame=0"
 
@@ -158,22 +156,12 @@ def pan_over_photo(photo: bytes, frames: int) -> bytes:
     return buffer.getvalue()
 
 
-def draw_task(
-    client: Client, task_id: int, numbers: Collection[int] | None = None
-) -> tuple[list[AnnotatedFrame], dict[int, str]]:
-    """The frames of a task, all or some, with their annotations; and the names of its labels."""
-    info = read_task(client, task_id)
-    names = label_names(info.labels)
-    numbers = range(info.meta.size) if numbers is None else numbers
-    found = annotations_on(each_annotation(client.task_annotations(task_id)), numbers, names)
-    with tempfile.TemporaryDirectory() as folder:
-        plan = make_plan(info, Selection(frames=numbers))
-        return [
-            AnnotatedFrame(
-                frame, shrink_image(image, frame), found[frame.number].tags, found[frame.number].shapes
-            )
-            for frame, image in read_task_frames(client, plan, Path(folder))
-        ], names
+def page_of_task(client: Client, report: RunReport, heading: str, frames: range | None = None) -> PageRun:
+    """What the page shows of a run: all frames of its task, or some."""
+    plan = make_plan(read_task(client, report.task_id), Selection(frames=frames))
+    ranked = [review for review in report.review if frames is None or review.frame in frames]
+    count = len(plan.frames)
+    return page_of_run(client, plan, report, ranked, None, max_frames=count, heading=heading)
 
 
 def coco_labels() -> list[PatchedLabelRequest]:

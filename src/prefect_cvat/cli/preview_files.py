@@ -28,8 +28,8 @@ _IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".
 
 def open_files(
     files: Sequence[Path], numbers: Collection[int] | None
-) -> Iterator[tuple[Frame, PIL.Image.Image]]:
-    """Open images, or frames of a video, one after the other.
+) -> tuple[Iterator[tuple[Frame, PIL.Image.Image]], int]:
+    """Open images, or frames of a video, one after the other; return also how many there are, at most.
 
     Args:
         files: Images and folders of images; or one video.
@@ -43,7 +43,7 @@ def open_files(
         if len(files) > 1:
             raise click.BadParameter("give images and folders of images, or one video")
         frames = read_video_frames(files[0], numbers)
-        return islice(frames, FRAMES_SHOWN) if numbers is None else frames
+        return (islice(frames, FRAMES_SHOWN), FRAMES_SHOWN) if numbers is None else (frames, len(numbers))
     images = [image for path in files for image in _images_in(path)]
     if numbers is None:
         if len(images) > IMAGES_SHOWN:
@@ -54,7 +54,7 @@ def open_files(
         numbers = range(min(len(images), IMAGES_SHOWN))
     if (missing := max(numbers, default=0)) >= len(images):
         raise click.BadParameter(f"--frames has {missing}, but the images are 0-{len(images) - 1}")
-    return open_image_files({number: images[number] for number in numbers})
+    return open_image_files({number: images[number] for number in numbers}), len(numbers)
 
 
 def _images_in(path: Path) -> list[Path]:

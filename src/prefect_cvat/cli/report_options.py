@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.files.output_file import check_writable
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["DryRunOptions", "JsonOption", "OutputFile", "RunReportOptions", "check_output_file"]
+__all__ = [
+    "DryRunOptions",
+    "JsonOption",
+    "OutputFile",
+    "PageFile",
+    "PageOptions",
+    "RunReportOptions",
+    "check_output_file",
+]
 
 
 def check_output_file(file: Path | None) -> Path | None:
@@ -35,6 +43,29 @@ def check_output_file(file: Path | None) -> Path | None:
 OutputFile = Annotated[Path | None, AfterValidator(check_output_file), OnCommandLine(metavar="FILE")]
 
 
+PageFile = Annotated[
+    OutputFile, Field(description="Write a page to review the frames with to this file, HTML.")
+]
+"""The page of a run: the same option for all commands that have one."""
+
+
+class PageOptions(OptionModel):
+    """The page to review frames with."""
+
+    page: PageFile = None
+    page_frames: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description=(
+                "Maximum number of frames on the page, those with most to review first. With more than 200,"
+                " their images are in a folder beside it."
+            ),
+        ),
+    ] = 200
+
+
 class JsonOption(OptionModel):
     """Whether the report is printed as JSON."""
 
@@ -47,7 +78,13 @@ class DryRunOptions(JsonOption):
     dry_run: Annotated[bool, Field(description="Show what would be done, and do nothing.")] = False
 
 
-class RunReportOptions(DryRunOptions):
+class RunReportOptions(PageOptions, DryRunOptions):
     """The options for the output of a report."""
 
     report: Annotated[OutputFile, Field(description="Write the report as JSON to this file.")] = None
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.page is not None and self.dry_run:
+            raise ValueError("a dry run has no frames to review; --page goes without --dry-run")
+        return self

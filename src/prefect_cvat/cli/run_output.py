@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from prefect_cvat.cli.console import print_lines, stderr
 from prefect_cvat.cli.report_options import RunReportOptions
-from prefect_cvat.exceptions import IncompleteRunError, StorageError
+from prefect_cvat.exceptions import IncompleteRunError, PrefectCvatError, StorageError
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.runs.dry_run import dry_run
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
@@ -23,11 +23,11 @@ from prefect_cvat.runs.reports.failed_run import describe_remaining, undo_comman
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.termination import Terminated
 
-__all__ = ["execute", "execute_run", "progress_bar", "report_lines"]
+__all__ = ["execute", "execute_run", "progress_bar", "report_lines", "write_page"]
 
 
 def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -> None:
-    """Execute a run, or its dry run, in this process; show its progress, and print and write its report.
+    """Execute a run, or its dry run, in this process; show its progress; print and write its report and page.
 
     Args:
         run: The run.
@@ -43,8 +43,10 @@ def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -
         report = execute_run(run, parameters, is_dry=output.dry_run)
     except IncompleteRunError as error:
         _print_report(error.report, output.report, output.as_json)
+        write_page(run, error.report, output)
         raise
     _print_report(report, output.report, output.as_json)
+    write_page(run, report, output)
 
 
 def execute_run(run: Run, parameters: Mapping[str, str], *, is_dry: bool) -> RunReport | DryRun:
@@ -66,6 +68,42 @@ def execute_run(run: Run, parameters: Mapping[str, str], *, is_dry: bool) -> Run
     except BaseException as error:
         _note_remaining(run, error)
         raise
+
+
+def write_page(
+    run: Run, report: RunReport | DryRun, output: RunReportOptions, *, is_numbered: bool = False
+) -> None:
+    """Write the page of a run, if the options ask for one.
+
+    Args:
+        run: The run, which has ended.
+        report: Its report.
+        output: The options.
+        is_numbered: Whether the name of the file gets the number of the task: `page-12.html`.
+
+    Raises:
+        PrefectCvatError: It cannot be made; a note says that the run itself is done.
+    """
+    if output.page is None or run.planned is None or not isinstance(report, RunReport):
+        return
+    number = f"-{report.task_id}" if is_numbered else ""
+    file = output.page.with_name(f"{output.page.stem}{number}{output.page.suffix}")
+    from prefect_cvat.rendering.run_page import write_run_page
+
+    try:
+        write_run_page(
+            run.client,
+            run.planned.plan,
+            report,
+            run.planned.rank_frames(output.page_frames),
+            file,
+            max_frames=output.page_frames,
+            quality=run.options.quality,
+        )
+    except PrefectCvatError as error:
+        error.add_note(f"the run on task {report.task_id} is done; only its page {str(file)!r} is missing")
+        raise
+    stderr.print(f"drawn in {file}", markup=False)
 
 
 def report_lines(report: RunReport | DryRun) -> list[str]:

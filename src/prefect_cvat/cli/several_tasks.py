@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from prefect_cvat.cli.console import print_lines, stdout
 from prefect_cvat.cli.report_options import RunReportOptions
-from prefect_cvat.cli.run_output import execute_run, report_lines
+from prefect_cvat.cli.run_output import execute_run, report_lines, write_page
 from prefect_cvat.cli.task_choice import ChosenTask
 from prefect_cvat.exceptions import (
     AuthenticationError,
@@ -85,7 +85,8 @@ def execute_several(
             if not output.as_json:
                 stdout.print(f"task {task.id}:", markup=False)
             try:
-                report = execute_run(new_run(task), parameters, is_dry=output.dry_run)
+                run = new_run(task)
+                report = execute_run(run, parameters, is_dry=output.dry_run)
             except _FATAL as error:
                 done.failed[task.id] = one_line(str(error))
                 raise
@@ -102,6 +103,11 @@ def execute_several(
                 done.reports.append(report)
             if not output.as_json:
                 print_lines(report_lines(report), report, as_json=False)
+            try:
+                write_page(run, report, output, is_numbered=True)
+            except PrefectCvatError as error:
+                done.failed[task.id] = one_line(str(error))
+                _print_error(task, error)
     if done.failed:
         failed = ", ".join(map(str, done.failed))
         raise RunsFailedError(

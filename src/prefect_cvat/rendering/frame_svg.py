@@ -1,4 +1,4 @@
-"""Draws one frame with its annotations as an SVG, for HTML reports and for artifacts in Prefect."""
+"""Draws one frame with its annotations as an SVG, for artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -16,23 +16,18 @@ import PIL.Image
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
-from prefect_cvat.messages.plurals import pluralize
 
-__all__ = [
-    "AnnotatedFrame",
-    "Colors",
-    "Palette",
-    "escape_text",
-    "render_figure",
-    "render_frame",
-    "shrink_image",
-]
+__all__ = ["AnnotatedFrame", "Colors", "Palette", "escape_text", "render_frame", "shrink_image", "shrunk"]
 
 WIDTH = 960
-"""Pixels of the longer side of the image in an HTML report; larger images are scaled down."""
+"""Pixels of the longer side of the image; larger images are scaled down."""
 
 MAX_SHAPES = 1_000
 """Maximum number of shapes drawn on a frame. More of them could not be distinguished."""
+
+MAX_ROWS = 4
+"""How many rows a caption may be below its shape's corner, where others are in its way. Farther away it would
+seem to belong to another shape, so it is left out."""
 
 MAX_CAPTIONS = 300
 """Maximum number of captions on a frame: each is placed next to all others."""
@@ -80,22 +75,6 @@ class Colors(Protocol):
     def __getitem__(self, name: str, /) -> str:
         """The color of a label."""
         ...
-
-
-def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors) -> str:
-    """Draw a frame as an HTML figure with its tags. Shapes of a label with an empty name have no caption."""
-    frame = annotated.frame
-    tags = "".join(
-        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{escape_text(labels[tag["label_id"]])}</span>'
-        for tag in annotated.tags
-    )
-    more = f", {MAX_SHAPES} of them drawn" if len(annotated.shapes) > MAX_SHAPES else ""
-    return (
-        f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
-        f"<figcaption>{escape_text(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {pluralize(len(annotated.shapes), 'shape')}{more} {tags}</figcaption>"
-        "</figure>"
-    )
 
 
 def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, width: int) -> str:
@@ -158,8 +137,11 @@ def _shape(
     y = max(corner_y, size * 1.3)
     width = 0.64 * size * (len(html.unescape(text)) + 1)
     x = max(0.0, min(corner_x, frame.width - width))
+    lowest = y + (MAX_ROWS + 0.5) * size * 1.3
     while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in captions):
         y += size * 1.3
+        if y > lowest:
+            return f"<g>{drawn}</g>"
     captions.append((x, y))
     return (
         f"<g>{drawn}"
@@ -214,7 +196,7 @@ def _numbers(points: Sequence[float]) -> str:
 
 
 def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> bytes:
-    """Scale an image down for a page, so that the original need not stay in memory.
+    """Scale an image down, so that the original need not stay in memory.
 
     Args:
         image: The image; it is decoded, and no other copy of its size is made.
@@ -228,10 +210,11 @@ def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> by
         MediaError: The image is broken.
     """
     decode_pixels(image, what)
-    return _encode(_shrunk(image, width), "JPEG")
+    return _encode(shrunk(image, width), "JPEG")
 
 
-def _shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
+def shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
+    """Scale a decoded image down to RGB, so that its longer side has at most this many pixels."""
     longer = max(image.size)
     if image.mode not in ("RGB", "L", "CMYK"):  # Pillow would convert all of it, or cannot average its pixels
         if longer > 4 * width:
@@ -239,7 +222,7 @@ def _shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
         image = image.convert("RGB")
     if longer > width:
         image = image.resize(
-            _scaled(image.size, width / max(image.size)), PIL.Image.Resampling.BICUBIC, reducing_gap=2.0
+            _scaled(image.size, width / max(image.size)), PIL.Image.Resampling.HAMMING, reducing_gap=1.2
         )
     return image.convert("RGB")
 
@@ -249,9 +232,9 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _data_uri(jpeg: bytes, width: int) -> str:
-    with open_image(io.BytesIO(jpeg), "a page's image") as image:
+    with open_image(io.BytesIO(jpeg), "the image of a drawing") as image:
         if max(image.size) > width:
-            jpeg = shrink_image(image, "a page's image", width)
+            jpeg = shrink_image(image, "the image of a drawing", width)
     return _as_uri(jpeg, "jpeg")
 
 

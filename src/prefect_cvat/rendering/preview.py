@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from prefect_cvat.annotations.label_remapping import LabelRemapper
+from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
@@ -23,18 +24,23 @@ from prefect_cvat.media.image_decoding import (
     open_image,
 )
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.models import Label
+from prefect_cvat.models import Job, Label
 from prefect_cvat.planning.label_mapping import build_mapping
-from prefect_cvat.rendering.frame_svg import AnnotatedFrame, shrink_image
-from prefect_cvat.rendering.run_report_page import render_report
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun
+from prefect_cvat.rendering.review_page.page_images import PageImages
+from prefect_cvat.rendering.review_page.shape_paths import page_shape
+from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
+from prefect_cvat.rendering.sample_frames import label_names
+from prefect_cvat.review.frame_ranking import rank_frames
 
 __all__ = ["open_image_files", "preview"]
 
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
 
-def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, RunReport]:
+def preview(
+    detector: Detector, opened: Iterable[OpenedFrame], *, count: int, file: Path | None = None
+) -> tuple[PageRun, Counter[str]]:
     """Run a function on images and draw its detections, with the function's own labels.
 
     An image is in memory until the function has processed it; a small JPEG of it is drawn.
@@ -42,9 +48,11 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
     Args:
         detector: The function with its settings.
         opened: The images: files (`open_image_files`) or frames of a task (`media.task_frames`).
+        count: The number of images.
+        file: The file of the page; None if all images must be part of the page.
 
     Returns:
-        A self-contained HTML page, and the report that it shows.
+        What the page shows, and the number of detections by label.
 
     Raises:
         BadFunctionError: The function failed, or returned something invalid.
@@ -53,43 +61,80 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
     mapping = build_mapping(detector.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly)
     detector.fit_to(mapping)
     threshold = detector.conf_threshold or 0.0
-    remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, threshold))
+    remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, threshold), summarize=True)
     frames: dict[int, Frame] = {}
-    jpegs: dict[int, bytes] = {}
+    images: dict[int, PageImage] = {}
+    making = PageImages(count, file)
 
     def shrunk() -> Iterator[OpenedFrame]:
         for frame, image in opened:
+            decode_pixels(image, frame)
             frames[frame.number] = frame
-            jpegs[frame.number] = shrink_image(image, frame)
+            images[frame.number] = making.make_one(frame, image)
             yield frame, image
             del image  # otherwise it would stay in memory while the next one is opened
 
     started = perf_counter()
     found = remapper.remap(detector.detect(shrunk()), frames)
-    title = f"Preview of {pluralize(len(frames), 'image')}"
-    report = RunReport(
-        task_id=0,
-        task_name=title,
-        url="",
-        function=type(detector.function).__name__,
-        started=datetime.now(UTC),
-        seconds=perf_counter() - started,
-        frames=found.frames,
-        labels=dict(found.labels),
-        frame_errors=found.errors,
+    seconds = perf_counter() - started
+    shown = _page_frames(found, labels, frames, images)
+    function = type(detector.function).__name__
+    return PageRun(
+        heading=f"Preview of {pluralize(len(frames), 'image')}",
+        key=f"prefect-cvat preview {function} {', '.join(frame.name for frame in frames.values())}",
+        frames=shown,
+        subtitle=f"{function}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; nothing was written to a server",
+        figures=[
+            ("images", f"{len(frames):,}"),
+            ("detections", f"{found.labels.total():,}"),
+            ("seconds", f"{seconds:,.1f}"),
+        ],
+        notes=[f"{frames[number]} failed: {error}" for number, error in found.errors.items()],
+    ), found.labels
+
+
+def _page_frames(
+    found: Annotations,
+    labels: Sequence[Label],
+    frames: Mapping[int, Frame],
+    images: Mapping[int, PageImage],
+) -> list[PageFrame]:
+    """The images, those first on which most corrections are expected."""
+    names = label_names(labels)
+    # frames are ranked by job; these have none
+    everything = Job.model_construct(
+        id=0, start_frame=min(frames, default=0), stop_frame=max(frames, default=0)
     )
-    report.count_clippings(found.clippings)
-    drawn = [
-        AnnotatedFrame(
-            frame,
-            jpegs[number],
-            [tag for tag in found.tags if tag["frame"] == number],
-            [shape for shape in found.shapes if shape["frame"] == number],
+    reviews = {
+        review.frame: review
+        for review in rank_frames(
+            found.summaries, labels=names, jobs=[everything], url="", max_frames=len(frames)
         )
-        for number, frame in frames.items()
-    ]
-    names = {owner.id: owner.name for label in labels for owner in (label, *label.sublabels)}
-    return render_report(report, drawn, names, title=title), report
+    }
+    shapes = ShapesByFrame()
+    for shape in found.shapes:
+        frame = frames[shape["frame"]]
+        size = max(frame.width, frame.height)
+        shapes.add(frame.number, page_shape(shape, names[shape["label_id"]], size))
+    tags: dict[int, list[str]] = {}
+    for tag in found.tags:
+        tags.setdefault(tag["frame"], []).append(names[tag["label_id"]])
+    shown = []
+    for number in [*reviews, *(number for number in frames if number not in reviews)]:
+        review = reviews.get(number)
+        shown.append(
+            PageFrame(
+                frames[number],
+                images[number],
+                shapes.of(number),
+                shapes.count(number),
+                tags=tags.get(number, ()),
+                corrections=None if review is None else review.expected_corrections,
+                doubts=() if review is None else review.doubts,
+                reasons=() if review is None else review.reasons,
+            )
+        )
+    return shown
 
 
 def open_image_files(paths: Mapping[int, Path]) -> Iterator[OpenedFrame]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -20,7 +21,14 @@ from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.rendering.frame_svg import AnnotatedFrame, render_frame, shrink_image
 
-__all__ = ["AnnotationsOnFrame", "Drawing", "annotations_on", "draw_sample_frames", "label_names"]
+__all__ = [
+    "AnnotationsOnFrame",
+    "Drawing",
+    "annotations_on",
+    "draw_sample_frames",
+    "each_on_frames",
+    "label_names",
+]
 
 WIDTH = 640
 """Pixels of the longer side of a drawing."""
@@ -128,18 +136,39 @@ def annotations_on(
         The annotations on each frame, by its number.
     """
     found = {frame: AnnotationsOnFrame(limit) for frame in frames}
+    for frame, kind, annotation in each_on_frames(annotations, sorted(found), labels):
+        found[frame].add(kind, annotation)
+    return found
+
+
+def each_on_frames(
+    annotations: Iterable[tuple[str, Mapping[str, Any]]], frames: Sequence[int], labels: Container[int]
+) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Iterate over the annotations on some frames; of a track, over its shapes on them.
+
+    Args:
+        annotations: Annotations, each with the name of its kind (`tags`, `shapes` or `tracks`).
+        frames: The numbers of the frames, ascending.
+        labels: The ids of known labels, see `annotations_on`.
+
+    Yields:
+        The number of the frame, the kind, and the tag or shape; that of a track has the number of the track
+        as `track`.
+    """
+    wanted = frozenset(frames)
     tracks = 0
     for kind, annotation in annotations:
         tracks += kind == "tracks"
         if annotation["label_id"] not in labels:
             continue
         if kind == "tracks":
-            for frame, on_frame in found.items():
+            source = annotation.get("source")
+            begin = min((shape["frame"] for shape in annotation["shapes"]), default=0)
+            for frame in frames[bisect_left(frames, begin) :]:
                 if (shape := interpolate(annotation, frame)) is not None:
-                    on_frame.add(kind, {**shape, "track": tracks})
-        elif annotation["frame"] in found:
-            found[annotation["frame"]].add(kind, annotation)
-    return found
+                    yield frame, kind, {**shape, "source": source, "track": tracks}
+        elif annotation["frame"] in wanted:
+            yield annotation["frame"], kind, annotation
 
 
 def label_names(labels: Iterable[Label]) -> dict[int, str]:

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.geometry.bounding_box import BoundingBox
 from prefect_cvat.messages.plurals import pluralize
@@ -47,6 +47,8 @@ class FrameReview(BaseModel):
         url: Its address in CVAT.
         expected_corrections: The expected number of corrections.
         reasons: Why corrections are expected.
+        doubts: The kinds of doubt behind the reasons: `failed`, `nothing detected`, `low score`,
+            `may be missed`, `overlap`, `rare label`, `track break`.
         box: The bounding box of the most uncertain shape: left, top, right, bottom, in pixels. None if the
             reasons concern the whole frame.
     """
@@ -58,6 +60,7 @@ class FrameReview(BaseModel):
     url: str
     expected_corrections: float
     reasons: list[str]
+    doubts: list[str] = Field(default_factory=list)
     box: BoundingBox | None = None
 
 
@@ -102,6 +105,7 @@ def rank_frames(
                 url=f"{url}/jobs/{job_id}?frame={frame}",
                 expected_corrections=-negative_corrections,
                 reasons=run.reasons(summary),
+                doubts=run.doubts(summary),
                 box=None if summary.box is None else _rounded(summary.box),
             )
         )
@@ -175,6 +179,19 @@ class _Run:
             names = ", ".join(name if n == 1 else f"{n} {name}" for name, n in sorted(broken.items()))
             reasons.append(f"track {how} here: {names}")
         return reasons
+
+    def doubts(self, summary: FrameSummary) -> list[str]:
+        """The kinds of doubt about a frame."""
+        kinds = {
+            "failed": summary.has_failed,
+            "nothing detected": summary.is_empty,
+            "low score": summary.low_scores > 0,
+            "may be missed": summary.unwritten > 0,
+            "overlap": summary.closest is not None,
+            "rare label": any(label in self._rare for label, _ in summary.labels),
+            "track break": bool(summary.breaks),
+        }
+        return [kind for kind, is_present in kinds.items() if is_present]
 
     def _name(self, label_id: int) -> str:
         return self._names.get(label_id, f"label {label_id}")

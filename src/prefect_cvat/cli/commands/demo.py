@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prefect_cvat.cli.command import command
 from prefect_cvat.cli.console import stdout
-from prefect_cvat.cli.report_options import OutputFile
+from prefect_cvat.cli.report_options import PageFile
 from prefect_cvat.options.option_model import OptionModel
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ __all__ = ["demo"]
 
 
 class _Demo(OptionModel):
-    report: Annotated[OutputFile, Field(description="The file to write the page to.")] = Path(
-        "demo-report.html"
-    )
+    page: PageFile = Path("demo-report.html")
     serve: Annotated[
         bool,
         Field(description="Keep the sandbox running until Ctrl-C, with functions on its pages (AI tools)."),
@@ -38,12 +36,12 @@ def demo(output: _Demo) -> None:
 
     \b
     Example:
-      prefect-cvat demo --report demo.html
+      prefect-cvat demo --page demo.html
       prefect-cvat demo --serve
     """  # noqa: D301 (\b keeps click from joining the lines)
     from prefect_cvat.cli.demo_run import run_demo
 
-    page = output.report or Path("demo-report.html")
+    page = output.page or Path("demo-report.html")
 
     def echo(line: str) -> None:
         stdout.print(line, markup=False)

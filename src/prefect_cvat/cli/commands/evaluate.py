@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from prefect_cvat.cli.command import TaskId, Without, command
 from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stderr
 from prefect_cvat.cli.function_choice import FunctionChoice
-from prefect_cvat.cli.report_options import JsonOption, OutputFile
+from prefect_cvat.cli.report_options import JsonOption, OutputFile, PageOptions
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.cli.truth_choice import TruthChoice
 from prefect_cvat.options.correction_options import CorrectionSeconds
@@ -44,10 +44,7 @@ class _Evaluated(TruthChoice, EvaluationOptions):
     ] = False
 
 
-class _Output(JsonOption):
-    report: Annotated[
-        OutputFile, Field(description="Write a page with plots and the worst frames to this file, HTML.")
-    ] = None
+class _Output(PageOptions, JsonOption):
     thresholds: Annotated[
         OutputFile,
         Field(description="Write the best score threshold of each label, for --label-thresholds."),
@@ -97,11 +94,11 @@ def evaluate(
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --function nanodet_detection --allow-unmatched-labels \\
-        --conf-threshold 0.05 --report evaluation.html
+        --conf-threshold 0.05 --page evaluation.html
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --left-by-run --truth ground-truth
       prefect-cvat --server-host cvat.example.com --auth alice \\
-        evaluate 123 --function-file new.py --against old.py --report comparison.html
+        evaluate 123 --function-file new.py --against old.py --page comparison.html
     """  # noqa: D301 (\b keeps click from joining the lines)
     keep_stdout_for_json(output.as_json)
     truth, truth_task_id = evaluated.source
@@ -113,13 +110,7 @@ def evaluate(
     from prefect_cvat.evaluation import compare_task, evaluate_task
     from prefect_cvat.evaluation.report.comparison_tables import comparison_lines
     from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
-    from prefect_cvat.evaluation.report.sections import comparison_sections
     from prefect_cvat.evaluation.report.tables import plain_lines
-    from prefect_cvat.evaluation.report.worst_frames import (
-        fetch_worst_frames,
-        most_different_frames,
-        rank_worst_frames,
-    )
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
     from prefect_cvat.files.output_file import write_text
 
@@ -161,12 +152,17 @@ def evaluate(
             for_time = seconds if output.chosen_for == "time" else None
             chosen = choose_thresholds(done, precision=output.precision, seconds=for_time)
             write_thresholds(chosen, output.thresholds)
-        if output.report is not None:
-            ranked = rank_worst_frames(done) if compared is None else most_different_frames(compared)
-            sections = [] if compared is None else comparison_sections(compared, client)
-            worst = fetch_worst_frames(client, done, ranked, options.quality)
-            write_text(output.report, render_evaluation(done, worst, sections))
-    for what, file in (("drawn in", output.report), ("thresholds written to", output.thresholds)):
+        if output.page is not None:
+            page = render_evaluation(
+                client,
+                done,
+                output.page,
+                max_frames=output.page_frames,
+                quality=options.quality,
+                compared=compared,
+            )
+            write_text(output.page, page)
+    for what, file in (("drawn in", output.page), ("thresholds written to", output.thresholds)):
         if file is not None:
             stderr.print(f"{what} {file}", markup=False)
 

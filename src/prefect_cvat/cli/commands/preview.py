@@ -12,7 +12,7 @@ from pydantic import Field
 from prefect_cvat.cli.command import Only, command
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
-from prefect_cvat.cli.report_options import OutputFile
+from prefect_cvat.cli.report_options import PageFile
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 from prefect_cvat.options.run_options import Options
@@ -26,11 +26,7 @@ class _Previewed(OptionModel):
         OnCommandLine(metavar="TASK_ID"),
         Field(description="Preview frames of a task instead."),
     ] = None
-    output: Annotated[
-        OutputFile,
-        OnCommandLine("--output -o", metavar="FILE"),
-        Field(description="The file to write the page to."),
-    ] = Path("preview.html")
+    page: Annotated[PageFile, OnCommandLine("--page -o", metavar="FILE")] = Path("preview.html")
 
 
 @command
@@ -69,6 +65,7 @@ def preview(
     from prefect_cvat.media.task_frames import read_task_frames
     from prefect_cvat.planning.plan import make_plan, read_task
     from prefect_cvat.rendering import preview as previewing
+    from prefect_cvat.rendering.review_page.writer import render_review_page
 
     def detector(labels: Sequence[TaskLabel] | None = None) -> Detector:
         return Detector(
@@ -77,17 +74,19 @@ def preview(
             conv_mask_to_poly=options.conv_mask_to_poly,
         )
 
-    output = previewed.output or Path("preview.html")
+    page = previewed.page or Path("preview.html")
     if previewed.task is None:
-        opened = open_files(files, options.selection.frames)
-        page, done = previewing.preview(detector(), opened)
+        opened, count = open_files(files, options.selection.frames)
+        run, found = previewing.preview(detector(), opened, count=count, file=page)
     else:
         max_frames = FRAMES_SHOWN if options.frames is None else None
         with spool_folder() as folder, given_server().connect() as client:
             plan = make_plan(read_task(client, previewed.task, options.selection), options.selection)
             opened = read_task_frames(client, plan, folder, max_frames=max_frames)
-            page, done = previewing.preview(detector(labels_of_task(plan.info.labels)), opened)
-    write_text(output, page)
-    for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
-        stdout.print(f"{count} {name}", markup=False)
-    stdout.print(f"drawn in {output.resolve()}", markup=False)
+            count = len(plan.frames) if max_frames is None else max_frames
+            of_task = detector(labels_of_task(plan.info.labels))
+            run, found = previewing.preview(of_task, opened, count=count, file=page)
+    write_text(page, render_review_page([run], title=run.heading))
+    for name, number in sorted(found.items(), key=lambda item: (-item[1], item[0])):
+        stdout.print(f"{number} {name}", markup=False)
+    stdout.print(f"drawn in {page.resolve()}", markup=False)

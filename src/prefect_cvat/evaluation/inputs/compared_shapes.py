@@ -90,11 +90,13 @@ class ComparedShapes:
         return {iou_type: evaluators[iou_type].result() for iou_type in IOU_TYPES if iou_type in iou_types}
 
     def on(self, number: int) -> dict[IouType, Comparison]:
-        """The shapes on a frame, by IoU type.
+        """The shapes on a frame, by IoU type; none on a frame of which only tags are evaluated.
 
         Raises:
             StorageError: The shapes cannot be read from disk.
         """
+        if not self.frames.has(number):
+            return {}
         return self._compare([self.frames.by_number[number]], *self._shapes_on(number))
 
     def _compare(

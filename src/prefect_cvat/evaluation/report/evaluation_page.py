@@ -1,140 +1,217 @@
-"""An evaluation as an HTML page: key figures, tables, plots, and the frames with most mistakes."""
+"""The page of an evaluation: key figures, tables, plots, and the frames, those with most mistakes first."""
 
 from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
-from string import Template
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.evaluation.report.plots import plot_confusion, plot_precision_recall, plot_thresholds
-from prefect_cvat.evaluation.report.sections import Section, detail_sections
-from prefect_cvat.evaluation.report.table_formats import Row
+from prefect_cvat.evaluation.report.plots import plot_precision_recall, plot_thresholds
+from prefect_cvat.evaluation.report.sections import Section, comparison_sections, detail_sections
+from prefect_cvat.evaluation.report.table_formats import html_table
 from prefect_cvat.evaluation.report.tables import (
     HEADINGS,
+    confusion_matrix,
     confusion_rows,
     headline,
     notes,
     shape_rows,
     tag_rows,
 )
-from prefect_cvat.evaluation.report.worst_frames import OUTCOMES, DrawnFrame
+from prefect_cvat.evaluation.report.worst_frames import (
+    FrameOutcomes,
+    address_of_frame,
+    most_different_frames,
+    plan_of_frames,
+    rank_worst_frames,
+)
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
-from prefect_cvat.rendering.html_page import render_key_figures, wrap_page
+from prefect_cvat.frames import Frame, Quality
+from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, PageSection
+from prefect_cvat.rendering.review_page.shape_paths import page_shape
+from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
+from prefect_cvat.rendering.review_page.writer import render_review_page
+from prefect_cvat.rendering.run_page import fetch_page_images
 
 __all__ = ["render_evaluation"]
 
+SHADES = 10
+"""The number of shades of a cell of the confusion matrix."""
+
 
 def render_evaluation(
-    evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = (), sections: Iterable[Section] = ()
+    client: Client,
+    evaluation: TaskEvaluation,
+    file: Path | None = None,
+    *,
+    max_frames: int = 200,
+    quality: Quality = "original",
+    compared: TaskComparison | None = None,
 ) -> str:
-    """Render an evaluation.
+    """Download the images of frames, and render an evaluation.
 
     Args:
+        client: The server.
         evaluation: The evaluation.
-        worst: The frames to draw, see `fetch_worst_frames`.
-        sections: Parts to show first, see `comparison_sections`.
+        file: The file of the page; None if all images must be part of the page.
+        max_frames: Maximum number of frames.
+        quality: `original` or `compressed` images.
+        compared: A comparison of this evaluation with another one. It is shown first, and the frames that
+            differ most come first.
 
     Returns:
-        A self-contained HTML page.
+        An HTML page.
+
+    Raises:
+        MediaError: An image cannot be decoded.
+        StorageError: The folder beside the page cannot be written.
+        PrefectCvatError: A request to the server failed.
     """
-    name = f"Task {evaluation.task_id}, {evaluation.task_name}"
-    return wrap_page(
-        _BODY.substitute(
-            task=f'<a href="{html.escape(evaluation.url)}">{html.escape(name)}</a>',
-            headline=html.escape(headline(evaluation)),
-            notes="".join(f"<li>{html.escape(note)}</li>" for note in notes(evaluation)),
-            sections=_sections(sections),
-            shapes="".join(_shapes(iou_type, result) for iou_type, result in evaluation.shapes.items()),
-            tags=_tags(evaluation),
-            worst=_worst("".join(frame.figure() for frame in worst)),
-        ),
-        title=f"Evaluation of {evaluation.predictions}",
+    ranked = rank_worst_frames(evaluation, max_frames, with_all=True)
+    if compared is not None:
+        different = most_different_frames(compared, max_frames)
+        numbers = {outcomes.frame for outcomes in different}
+        ranked = [*different, *(each for each in ranked if each.frame not in numbers)][:max_frames]
+    plan = plan_of_frames(evaluation, [outcomes.frame for outcomes in ranked])
+    images = fetch_page_images(client, plan, plan.frames.numbers, file, quality)
+    by_number = plan.frames.by_number
+    shapes = ShapesByFrame()
+    for outcomes in ranked:
+        _add_shapes(by_number[outcomes.frame], outcomes, shapes)
+    frames = [
+        _page_frame(client, evaluation, by_number[outcomes.frame], images[outcomes.frame], outcomes, shapes)
+        for outcomes in ranked
+    ]
+    total = len(evaluation.evaluated_frames)
+    shown = [f"{len(frames):,} of {total:,} frames are on this page"] if len(frames) < total else []
+    page = PageRun(
+        heading=f"Task {evaluation.task_id}, {evaluation.task_name}",
+        key=f"prefect-cvat evaluation {evaluation.url} {evaluation.predictions}",
+        frames=frames,
+        url=evaluation.url,
+        subtitle=headline(evaluation),
+        figures=_figures(evaluation),
+        notes=[*shown, *notes(evaluation)],
+        sections=_sections(client, evaluation, compared),
+        is_evaluation=True,
+    )
+    return render_review_page([page], title=f"Evaluation of {evaluation.predictions}")
+
+
+def _add_shapes(frame: Frame, outcomes: FrameOutcomes, shapes: ShapesByFrame) -> None:
+    for each in outcomes.shapes:
+        note = f"(is {each.true_label})" if each.outcome == "wrong label" else ""
+        size = max(frame.width, frame.height)
+        shapes.add(frame.number, page_shape(each.shape, each.label, size, kind=each.outcome, note=note))
+
+
+def _page_frame(
+    client: Client,
+    evaluation: TaskEvaluation,
+    frame: Frame,
+    image: PageImage,
+    outcomes: FrameOutcomes,
+    shapes: ShapesByFrame,
+) -> PageFrame:
+    summary = outcomes.summary()
+    return PageFrame(
+        frame,
+        image,
+        shapes.of(frame.number),
+        outcomes.counts.total(),
+        url=address_of_frame(client, evaluation, frame.number),
+        reasons=list(summary.values()),
     )
 
 
-def _shapes(iou_type: IouType, result: Evaluation) -> str:
-    figures = [
-        ("AP", result.ap),
-        ("AP50", result.ap50),
-        ("AP75", result.ap75),
-        ("precision", result.precision),
-        ("recall", result.recall),
-        ("F1", result.f1),
-    ]
+def _figures(evaluation: TaskEvaluation) -> list[tuple[str, str]]:
+    figures: list[tuple[str, str]] = [("frames", f"{evaluation.frames:,}")]
+    for iou_type, result in evaluation.shapes.items():
+        of_type = f" ({HEADINGS[iou_type].lower()})" if len(evaluation.shapes) > 1 else ""
+        measured = {
+            "AP": result.ap,
+            "AP50": result.ap50,
+            "precision": result.precision,
+            "recall": result.recall,
+        }
+        measured["F1"] = result.f1
+        figures += [
+            (f"{name}{of_type}", "-" if value is None else f"{value:.3f}") for name, value in measured.items()
+        ]
+    if evaluation.tags is not None:
+        figures.append(("tags: exact match", f"{evaluation.tags.accuracy:.3f}"))
+    return figures
+
+
+def _sections(
+    client: Client, evaluation: TaskEvaluation, compared: TaskComparison | None
+) -> list[PageSection]:
+    sections = [] if compared is None else _page_sections(comparison_sections(compared, client), is_open=True)
+    for iou_type, result in evaluation.shapes.items():
+        heading = HEADINGS[iou_type]
+        sections.append(
+            PageSection(
+                f"{heading} by label", html_table(shape_rows(result)), is_open=len(result.by_label) <= 12
+            )
+        )
+        sections.append(PageSection(f"{heading}: curves", _plots(result)))
+        if iou_type != "keypoints":
+            sections.append(PageSection(f"{heading}: confusions", _confusions(iou_type, result)))
+        sections += _page_sections(detail_sections(iou_type, result))
+    if evaluation.tags is not None:
+        sections.append(PageSection("Tags by label", html_table(tag_rows(evaluation.tags)), is_open=True))
+    return sections
+
+
+def _page_sections(sections: Sequence[Section], *, is_open: bool = False) -> list[PageSection]:
+    return [PageSection(section.title, section.content, is_open) for section in sections]
+
+
+def _plots(result: Evaluation) -> str:
     plots = [
         ("Precision-recall curve", plot_precision_recall(result)),
         ("Precision, recall and F1 by score threshold, all labels", plot_thresholds(result)),
-        *([] if iou_type == "keypoints" else [("Confusion matrix", plot_confusion(result))]),
     ]
-    confusions = confusion_rows(result)
     return (
-        f"<h2>{HEADINGS[iou_type]}</h2>"
-        + render_key_figures((name, "-" if value is None else f"{value:.3f}") for name, value in figures)
-        + _table(shape_rows(result))
-        + '<div class="plots">'
+        '<div class="plots">'
         + "".join(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
             f"<figcaption>{caption}</figcaption></figure>"
             for caption, png in plots
         )
         + "</div>"
-        + (f"<h3>Most frequent confusions</h3>{_table(confusions)}" if confusions else "")
-        + _sections(detail_sections(iou_type, result))
     )
 
 
-def _sections(sections: Iterable[Section]) -> str:
-    return "".join(f"<h3>{html.escape(section.title)}</h3>{section.content}" for section in sections)
+def _confusions(iou_type: IouType, result: Evaluation) -> str:
+    rows = confusion_rows(result)
+    most = f"<h4>Most frequent confusions</h4>{html_table(rows)}" if rows else ""
+    return f"{_matrix(iou_type, result)}{most}"
 
 
-def _tags(evaluation: TaskEvaluation) -> str:
-    tags = evaluation.tags
-    if tags is None:
-        return ""
+def _matrix(iou_type: IouType, result: Evaluation) -> str:
+    """The confusion matrix as a table, in which the shade of a cell is its part of the row."""
+    counts, names = confusion_matrix(result)
+    head = "".join(f'<th scope="col"><span>{html.escape(name)}</span></th>' for name in [*names, "(missed)"])
+    shades = np.rint(SHADES * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(int)
+    body = ""
+    for name, row, shaded in zip([*names, "(nothing)"], counts.tolist(), shades.tolist(), strict=True):
+        cells = "".join(
+            f'<td class="s{shade}">{count or ""}</td>' for count, shade in zip(row, shaded, strict=True)
+        )
+        body += f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
+    caption = (
+        f"Rows are what the {HEADINGS[iou_type].lower()} are, columns are predictions."
+        " The stronger the color of a cell, the larger its part of its row."
+    )
     return (
-        "<h2>Tags</h2>"
-        + render_key_figures([("accuracy", f"{tags.accuracy:.3f}"), ("frames", str(tags.frames))])
-        + _table(tag_rows(tags))
+        f'<div class="table" tabindex="0" role="region" aria-label="Confusion matrix"><table class="matrix">'
+        f"<caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def _worst(figures: str) -> str:
-    if not figures:
-        return ""
-    legend = "".join(f'<li style="--c:{color}"><i></i>{name}</li>' for name, color in OUTCOMES.items())
-    return (
-        f'<h2>Frames with most mistakes</h2><ul class="labels">{legend}</ul>'
-        f'<div class="frames">{figures}</div>'
-    )
-
-
-def _table(rows: Sequence[Row]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(str(value))}</td>' for value in row.values())}</tr>" for row in rows
-    )
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-_BODY = Template("""<style>
-.table { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 1.2rem;
-  margin: 1.2rem 0; align-items: start; }
-.plots img { display: block; width: 100%; background: #fff; }
-.frames a { color: inherit; text-decoration: none; }
-.frames svg { height: auto; }
-</style>
-<section><p>$task<br>$headline</p><ul>$notes</ul>
-$sections
-$shapes
-$tags
-$worst</section>
-""")

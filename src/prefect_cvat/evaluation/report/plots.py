@@ -1,4 +1,4 @@
-"""Plots of an evaluation: precision-recall curve, score thresholds, confusion matrix."""
+"""Plots of an evaluation: precision-recall curve, score thresholds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from prefect_cvat.rendering.figures import new_figure, png_of, short_label, show
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_confusion", "plot_precision_recall", "plot_thresholds"]
+__all__ = ["plot_precision_recall", "plot_thresholds"]
 
 DPI = 110
 MAX_CURVES = 8
 """Maximum number of labels with a curve of their own: those with most objects."""
-
-MAX_CONFUSED = 20
-"""Maximum number of labels in the confusion matrix: those with most objects. All others are one row."""
 
 
 def plot_precision_recall(evaluation: Evaluation) -> bytes:
@@ -61,47 +58,6 @@ def plot_thresholds(evaluation: Evaluation) -> bytes:
     axes.grid(alpha=0.3)
     _add_legend(figure)
     return png_of(figure)
-
-
-def plot_confusion(evaluation: Evaluation) -> bytes:
-    """Plot the confusion matrix: rows are ground truth, columns are predictions.
-
-    Returns:
-        A PNG.
-    """
-    counts, names = _most_frequent(evaluation)
-    inches = 2.6 + 0.36 * len(names)
-    figure, axes = new_figure(inches, inches - 0.6, DPI)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        axes.text(
-            column,
-            row,
-            f"{counts[row, column]}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if shares[row, column] > 0.5 else "black",
-        )
-    places = range(len(names) + 1)
-    axes.set_xticks(places, [*names, "(missed)"], rotation=90, fontsize=8, parse_math=False)
-    axes.set_yticks(places, [*names, "(nothing)"], fontsize=8, parse_math=False)
-    axes.set(xlabel="predicted", ylabel="truth")
-    return png_of(figure)
-
-
-def _most_frequent(evaluation: Evaluation) -> tuple[np.ndarray, list[str]]:
-    """The confusion matrix of the labels with most objects, with all others merged."""
-    counts = np.array(evaluation.confusion.counts)
-    labels = list(evaluation.confusion.labels)
-    if len(labels) <= MAX_CONFUSED:
-        return counts, [short_label(name) for name in labels]
-    order = np.argsort(-(counts[:-1].sum(axis=1)), kind="stable")
-    kept, others = order[: MAX_CONFUSED - 1], order[MAX_CONFUSED - 1 :]
-    groups = [*([place] for place in kept), list(others), [len(labels)]]
-    merged = np.array([[counts[np.ix_(rows, columns)].sum() for columns in groups] for rows in groups])
-    return merged, [*(short_label(labels[place]) for place in kept), f"{len(others)} others"]
 
 
 def _from_right(curve: ScoreCurve, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

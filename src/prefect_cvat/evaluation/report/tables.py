@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prefect_cvat.evaluation.curves import Counts
 from prefect_cvat.evaluation.expected_time import expected_time
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
@@ -20,6 +23,7 @@ __all__ = [
     "HEADINGS",
     "Row",
     "aligned",
+    "confusion_matrix",
     "confusion_rows",
     "expected_time_lines",
     "headline",
@@ -32,6 +36,9 @@ __all__ = [
 
 HEADINGS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 """The heading of each IoU type."""
+
+MAX_CONFUSED = 20
+"""Maximum number of labels in the confusion matrix: those with most objects. All others are one row."""
 
 MAX_CONFUSIONS = 20
 """Maximum number of rows of a table of confusions: the most frequent ones."""
@@ -95,6 +102,24 @@ def expected_time_lines(evaluation: TaskEvaluation, seconds: CorrectionSeconds) 
                 f" {'saved' if saved >= 0 else 'lost'}"
             )
     return lines
+
+
+def confusion_matrix(evaluation: Evaluation) -> tuple[NDArray[np.int64], list[str]]:
+    """The confusion matrix of the labels with most objects, with all others merged.
+
+    Returns:
+        The counts, and the names of the labels. Rows are the ground truth, the last one is what is nothing;
+        columns are predictions, the last one is what was missed.
+    """
+    counts = np.array(evaluation.confusion.counts, dtype=np.int64)
+    labels = list(evaluation.confusion.labels)
+    if len(labels) <= MAX_CONFUSED:
+        return counts, labels
+    order = np.argsort(-(counts[:-1].sum(axis=1)), kind="stable")
+    kept, others = order[: MAX_CONFUSED - 1], order[MAX_CONFUSED - 1 :]
+    groups = [*([place] for place in kept), list(others), [len(labels)]]
+    merged = np.array([[counts[np.ix_(rows, columns)].sum() for columns in groups] for rows in groups])
+    return merged, [*(labels[place] for place in kept), f"{len(others)} others"]
 
 
 def headline(evaluation: TaskEvaluation) -> str:

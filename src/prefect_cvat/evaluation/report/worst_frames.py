@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from heapq import nsmallest
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,29 +24,25 @@ from prefect_cvat.planning.plan import Plan
 from prefect_cvat.rendering.frame_svg import (
     MAX_SHAPES,
     AnnotatedFrame,
-    render_figure,
     render_frame,
     shrink_image,
 )
+from prefect_cvat.rendering.review_page.content import KINDS
 
 __all__ = [
     "OUTCOMES",
     "DrawnFrame",
     "FrameOutcomes",
+    "ShapeOutcome",
     "address_of_frame",
     "fetch_worst_frames",
     "most_different_frames",
     "outcomes_on",
+    "plan_of_frames",
     "rank_worst_frames",
 ]
 
-OUTCOMES = {
-    "truth": "#aab4c2",
-    "found": "#3ecf8e",
-    "missed": "#ff5a5f",
-    "false alarm": "#ffb02e",
-    "wrong label": "#d08bff",
-}
+OUTCOMES = {name: KINDS[name].color for name in ("truth", "found", "missed", "false alarm", "wrong label")}
 """The outcomes of shapes, and the colors in which they are drawn."""
 
 _NOUNS = frozenset({"false alarm", "wrong label"})
@@ -55,19 +51,47 @@ _DRAWN: tuple[IouType, ...] = ("bbox", "keypoints")
 """Every compared shape is in one of these; shapes with masks are also compared by boxes."""
 
 
+class ShapeOutcome(NamedTuple):
+    """The outcome of a shape.
+
+    Attributes:
+        outcome: One of `OUTCOMES`.
+        label: The name of its label.
+        shape: The shape as the server's JSON object.
+        true_label: The label of the object, if the outcome is `wrong label`.
+    """
+
+    outcome: str
+    label: str
+    shape: Mapping[str, Any]
+    true_label: str = ""
+
+    @property
+    def caption(self) -> str:
+        """What is written beside the shape."""
+        match self.outcome:
+            case "truth":
+                return ""
+            case "found":
+                return self.label
+            case "wrong label":
+                return f"{self.label}, is {self.true_label}"
+            case _:
+                return f"{self.outcome}: {self.label}"
+
+
 @dataclass(slots=True)
 class FrameOutcomes:
     """The outcomes of the shapes on a frame.
 
     Attributes:
         frame: The frame's number.
-        shapes: One of `OUTCOMES`, the caption, and the shape as the server's JSON object, for up to
-            `MAX_SHAPES` shapes of each outcome.
+        shapes: The outcomes of up to `MAX_SHAPES` shapes of each kind.
         counts: The number of shapes by outcome.
     """
 
     frame: int
-    shapes: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    shapes: list[ShapeOutcome] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -83,11 +107,11 @@ class FrameOutcomes:
             if (count := self.counts[outcome]) and outcome != "truth"
         }
 
-    def add(self, outcome: str, text: str, shape: Mapping[str, Any]) -> None:
+    def add(self, shape: ShapeOutcome) -> None:
         """Count a shape, and keep it if no more than `MAX_SHAPES` have this outcome."""
-        self.counts[outcome] += 1
-        if self.counts[outcome] <= MAX_SHAPES:
-            self.shapes.append((outcome, text, shape))
+        self.counts[shape.outcome] += 1
+        if self.counts[shape.outcome] <= MAX_SHAPES:
+            self.shapes.append(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +122,16 @@ class DrawnFrame:
         frame: The frame.
         jpeg: Its image, made small by `shrink_image`.
         outcomes: The outcomes of its shapes.
-        url: The address of the frame in CVAT.
     """
 
     frame: Frame
     jpeg: bytes
     outcomes: FrameOutcomes
-    url: str
 
     @property
     def description(self) -> str:
         """The frame and the numbers of its mistakes."""
         return f"{self.frame}: {', '.join(self.outcomes.summary().values())}"
-
-    def figure(self) -> str:
-        """The frame as an HTML figure that links to CVAT."""
-        return f'<a href="{html.escape(self.url)}">{render_figure(*self._labeled())}</a>'
 
     def svg(self, width: int) -> str:
         """The frame as an SVG whose longer side has `width` pixels."""
@@ -125,10 +143,10 @@ class DrawnFrame:
         numbers: dict[tuple[str, str], int] = {}
         found = self.outcomes.shapes
         if len(found) > MAX_SHAPES:  # not all are drawn, but mistakes are
-            found = sorted(found, key=lambda each: each[0] in ("truth", "found"))
+            found = sorted(found, key=lambda each: each.outcome in ("truth", "found"))
         shapes = [
-            {**shape, "label_id": numbers.setdefault((outcome, text), len(numbers))}
-            for outcome, text, shape in found
+            {**each.shape, "label_id": numbers.setdefault((each.outcome, each.caption), len(numbers))}
+            for each in found
         ]
         tags = [
             {"label_id": numbers.setdefault((outcome, text), len(numbers))}
@@ -141,8 +159,16 @@ class DrawnFrame:
         )
 
 
-def rank_worst_frames(evaluation: TaskEvaluation, max_frames: int = 12) -> list[FrameOutcomes]:
-    """The frames with most mistakes, most first, without frames that have none."""
+def rank_worst_frames(
+    evaluation: TaskEvaluation, max_frames: int = 12, *, with_all: bool = False
+) -> list[FrameOutcomes]:
+    """The frames with most mistakes, most first.
+
+    Args:
+        evaluation: The evaluation.
+        max_frames: Maximum number of frames.
+        with_all: Whether frames without mistakes follow.
+    """
     mistakes: Counter[int] = Counter()
     for iou_type in _DRAWN:
         if iou_type in evaluation.shapes:
@@ -152,7 +178,8 @@ def rank_worst_frames(evaluation: TaskEvaluation, max_frames: int = 12) -> list[
             for frames in (matches.object_image[is_missed], matches.image[is_false_positive]):
                 for frame, count in zip(*np.unique(frames, return_counts=True), strict=True):
                     mistakes[int(frame)] += int(count)
-    worst = sorted(mistakes, key=lambda frame: (-mistakes[frame], frame))[:max_frames]
+    ranked: Iterable[int] = evaluation.evaluated_frames.numbers if with_all else mistakes
+    worst = nsmallest(max_frames, ranked, key=lambda frame: (-mistakes[frame], frame))
     return [outcomes_on(evaluation, frame) for frame in worst]
 
 
@@ -162,7 +189,7 @@ def most_different_frames(comparison: TaskComparison, max_frames: int = 12) -> l
     sizes: Counter[int] = Counter()
     for each in shapes:
         sizes.update({int(frame.frame): frame.size for frame in each.frames})
-    most = sorted(sizes, key=lambda frame: (-sizes[frame], frame))[:max_frames]
+    most = nsmallest(max_frames, sizes, key=lambda frame: (-sizes[frame], frame))
     return [outcomes_on(comparison.first, frame) for frame in most]
 
 
@@ -175,20 +202,21 @@ def fetch_worst_frames(
         MediaError: An image cannot be decoded.
         PrefectCvatError: A request to the server failed.
     """
-    info = evaluation.info
     by_number = {item.frame: item for item in worst}
-    frames = info.frames_of(
-        frame.number for frame in evaluation.evaluated_frames if frame.number in by_number
-    )
-    plan = Plan(info=info, frames=frames, jobs=(), excluded={})
+    plan = plan_of_frames(evaluation, by_number)
     drawn = {}
     with spool_folder() as folder:
         for frame, image in read_task_frames(client, plan, folder, quality=quality):
-            url = address_of_frame(client, evaluation, frame.number)
             jpeg = shrink_image(image, frame)
             del image  # so that only one image is in memory
-            drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
+            drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number])
     return [drawn[item.frame] for item in worst]
+
+
+def plan_of_frames(evaluation: TaskEvaluation, numbers: Collection[int]) -> Plan:
+    """A plan to read the images of some of the evaluated frames."""
+    frames = evaluation.evaluated_frames.where(frozenset(numbers).__contains__)
+    return Plan(info=evaluation.info, frames=frames, jobs=(), excluded={})
 
 
 def address_of_frame(client: Client, evaluation: TaskEvaluation, frame: int) -> str:
@@ -219,9 +247,9 @@ def _add_outcomes(
         truth_labels[place] = names[shape["label_id"]]
         if matches.is_evaluated[place]:
             is_detected = matches.is_detected[place]
-            text = "" if is_detected else f"missed: {truth_labels[place]}"
+            outcome = "truth" if is_detected else "missed"
             without_score = {key: value for key, value in shape.items() if key != "score"}
-            outcomes.add("truth" if is_detected else "missed", text, without_score)
+            outcomes.add(ShapeOutcome(outcome, truth_labels[place], without_score))
     places = np.flatnonzero(matches.image == outcomes.frame).tolist()
     for place, shape in zip(places, compared.predicted_shapes, strict=True):
         if not matches.counts[place] or matches.is_ignored[place]:
@@ -229,9 +257,8 @@ def _add_outcomes(
         name = names[shape["label_id"]]
         other = int(matches.confused_with[place])
         if matches.object_of[place] >= 0:
-            outcome, text = "found", name
+            outcomes.add(ShapeOutcome("found", name, shape))
         elif other >= 0:
-            outcome, text = "wrong label", f"{name}, is {truth_labels[other]}"
+            outcomes.add(ShapeOutcome("wrong label", name, shape, truth_labels[other]))
         else:
-            outcome, text = "false alarm", f"false alarm: {name}"
-        outcomes.add(outcome, text, shape)
+            outcomes.add(ShapeOutcome("false alarm", name, shape))

@@ -207,7 +207,7 @@ class PlannedRun(ABC, Generic[Results]):
     def open_issues(self) -> None:
         """Open issues on the frames with the highest uncertainty, if that is asked for."""
         if self.options.open_issues:
-            reviews = self._rank_frames()[: self.options.open_issues]
+            reviews = self.rank_frames(self.options.open_issues)
             open_issues(self.client, reviews, self.plan.info, self._record, self.report)
 
     def undo_upload(self) -> None:
@@ -223,7 +223,18 @@ class PlannedRun(ABC, Generic[Results]):
     def update_report(self) -> None:
         """Set in the report what is on the server, and which frames to look at first."""
         self.uploads.update(self.report)
-        self.report.review = self._rank_frames()[: self.options.review_frames]
+        self.report.review = self.rank_frames(self.options.review_frames)
+
+    def rank_frames(self, max_frames: int) -> list[FrameReview]:
+        """The frames to look at first, at most so many; none if the options ask for no review."""
+        return rank_frames(
+            self.context.summaries,
+            labels={label.id: label.name for label in self.plan.info.labels},
+            jobs=self.plan.jobs,
+            url=f"{self.client.url}/tasks/{self.context.task_id}",
+            max_frames=max_frames,
+            missed_per_frame=self._missed_per_frame(),
+        )
 
     # --- what a kind of run fills in ---
 
@@ -295,15 +306,4 @@ class PlannedRun(ABC, Generic[Results]):
             task=self.plan.info.identity(self.plan.jobs),
             started=self.report.started,
             provenance=self.context.provenance,
-        )
-
-    def _rank_frames(self) -> list[FrameReview]:
-        """The frames to look at first, as many as are needed."""
-        return rank_frames(
-            self.context.summaries,
-            labels={label.id: label.name for label in self.plan.info.labels},
-            jobs=self.plan.jobs,
-            url=f"{self.client.url}/tasks/{self.context.task_id}",
-            max_frames=self.options.frames_to_rank,
-            missed_per_frame=self._missed_per_frame(),
         )

@@ -16,12 +16,16 @@ from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
 from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.review.score_histogram import SCORE_BINS
+from prefect_cvat.runs.reports.report_table import render_table
 
 __all__ = ["MAX_FRAME_ERRORS", "RunReport", "cached_frames"]
 
 
 MAX_REVIEW_LINES = 5
 """Maximum number of frames to review that `lines` lists."""
+
+MAX_REVIEW_ROWS = 10
+"""Maximum number of frames to review in the table of a notebook."""
 
 MAX_FRAME_ERRORS = 1000
 """Maximum number of errors on frames in a report."""
@@ -286,6 +290,12 @@ class RunReport(BaseModel):
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
         return [one_line(line, MAX_MESSAGE_LENGTH) for line in lines]
+
+    def _repr_html_(self) -> str:
+        """The report as a table with the frames to review first, as notebooks show it."""
+        heading = f"Task {self.task_id}" + (f", {self.task_name}" if self.task_name else "")
+        facts = [self.headline, *(f"not complete: {end}" for end in self.open_ends)]
+        return render_table(heading, self.url, facts, self.labels, self.review, MAX_REVIEW_ROWS)
 
 
 def cached_frames(count: int) -> str:

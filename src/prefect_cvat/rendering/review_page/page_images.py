@@ -1,0 +1,119 @@
+"""Makes the images of a page as small as the page has room for."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import PIL.Image
+
+from prefect_cvat.exceptions import StorageError
+from prefect_cvat.frames import Frame
+from prefect_cvat.media.image_decoding import decode_pixels, usable_cores
+from prefect_cvat.rendering.frame_svg import shrunk
+from prefect_cvat.rendering.review_page.content import PageImage
+
+__all__ = ["MAX_EMBEDDED", "PageImages"]
+
+MAX_EMBEDDED = 200
+"""A page with at most this many frames contains their images; one with more has thumbnails, and the images
+are in a folder beside it."""
+
+MAX_BYTES = 14_200_000
+"""The bytes of all images in a page. In base64 these are 19 MB."""
+
+MAX_SIZE = 1920
+"""Maximum number of pixels of the longer side of an image."""
+
+MAX_THUMBNAIL_SIZE = 480
+"""Maximum number of pixels of the longer side of a thumbnail."""
+
+PROBE_SIZE = 640
+"""Pixels of the longer side of the image whose bytes tell how large the image may be."""
+
+QUALITY = 78
+LOWER_QUALITIES = 60, 40, 20
+"""The quality of the JPEGs, and what is tried where one has too many bytes."""
+
+MARGIN = 0.92
+"""The part of its bytes that an image is made for: the size of a JPEG is not exactly known before."""
+
+
+class PageImages:
+    """Makes the images of the frames of a page.
+
+    Images of original size are in memory only while they are made smaller, one for each processor.
+
+    Args:
+        count: The number of frames of the page.
+        page: The file of the page, if it may have a folder beside it; None keeps everything in the page.
+    """
+
+    def __init__(self, count: int, page: Path | None = None) -> None:
+        self._is_embedded = page is None or count <= MAX_EMBEDDED
+        self._max_bytes = int(MARGIN * MAX_BYTES / max(count, 1))
+        self._max_size = MAX_SIZE if self._is_embedded else MAX_THUMBNAIL_SIZE
+        self._folder = None if self._is_embedded or page is None else page.with_name(f"{page.stem}_images")
+
+    def make(self, frames: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[tuple[Frame, PageImage]]:
+        """Make the images of frames.
+
+        Args:
+            frames: The frames with their images.
+
+        Raises:
+            MediaError: An image is broken.
+            StorageError: The folder cannot be written.
+        """
+        cores = usable_cores()
+        waiting: list[tuple[Frame, Future[PageImage]]] = []
+        with ThreadPoolExecutor(cores, thread_name_prefix="page") as threads:
+            for frame, image in frames:
+                decode_pixels(image, frame)
+                waiting.append((frame, threads.submit(self.make_one, frame, image)))
+                del image  # only the thread needs it
+                if len(waiting) > cores:
+                    done, made = waiting.pop(0)
+                    yield done, made.result()
+            for done, made in waiting:
+                yield done, made.result()
+
+    def make_one(self, frame: Frame, image: PIL.Image.Image) -> PageImage:
+        """Make the image of a frame, which is decoded.
+
+        Raises:
+            StorageError: The folder cannot be written.
+        """
+        if self._folder is None:
+            return PageImage(self._fitting(image))
+        large = shrunk(image, MAX_SIZE)
+        file = self._folder / f"{frame.number:06}.jpg"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            file.write_bytes(_jpeg(large, QUALITY))
+        except OSError as error:
+            raise StorageError(f"{str(file)!r} cannot be written: {error.strerror}") from error
+        return PageImage(self._fitting(large), f"{self._folder.name}/{file.name}")
+
+    def _fitting(self, image: PIL.Image.Image) -> bytes:
+        """The largest JPEG of an image that has no more than the bytes of its share."""
+        size = min(max(image.size), self._max_size)
+        probe = shrunk(image, min(size, PROBE_SIZE))
+        jpeg = _jpeg(probe, QUALITY)
+        if size > PROBE_SIZE or len(jpeg) > self._max_bytes:
+            size = min(size, max(1, int(max(probe.size) * math.sqrt(self._max_bytes / len(jpeg)))))
+            jpeg = _jpeg(shrunk(image, size), QUALITY)
+        for quality in LOWER_QUALITIES:
+            if len(jpeg) <= self._max_bytes / MARGIN:
+                break
+            jpeg = _jpeg(shrunk(image, size), quality)
+        return jpeg
+
+
+def _jpeg(image: PIL.Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
