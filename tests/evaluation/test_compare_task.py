@@ -19,10 +19,10 @@ from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.evaluation import compare_task, evaluate_task
 from prefect_cvat.evaluation.report.comparison_tables import comparison_lines, render_comparison_markdown
 from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
-from prefect_cvat.evaluation.report.sections import comparison_sections
-from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, most_different_frames
+from prefect_cvat.evaluation.report.worst_frames import most_different_frames
 from prefect_cvat.exceptions import BadFunctionError, NoDataError, NothingToEvaluateError
 from prefect_cvat.options.run_options import Options
+from review_pages import content_of
 
 BOX = [10, 10, 30, 30]
 ANY_LABELS = Options(allow_unmatched_labels=True)
@@ -292,9 +292,8 @@ def test_tables_markdown_and_page_show_the_comparison(client, cars):
     assert r"a\<b\>" in markdown
     worst = most_different_frames(done, 2)
     assert [each.frame for each in worst] == [0, 1]
-    page = render_evaluation(
-        done.first, fetch_worst_frames(client, done.first, worst), comparison_sections(done, client)
-    )
+    page = render_evaluation(client, done.first, compared=done)
+    assert [frame["number"] for frame in content_of(page)["frames"][:2]] == [0, 1]
     assert "a&lt;b&gt; (first) against b (second)" in page
     assert f'href="{client.url}/tasks/{cars}/jobs/{client.jobs(cars)[0].id}?frame=1"' in page
     assert "Boxes: differences by label" in page
