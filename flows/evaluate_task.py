@@ -162,6 +162,7 @@ def evaluate_task(
                 options=options,
                 iou_threshold=evaluation.iou_threshold,
                 score_threshold=evaluation.score_threshold,
+                with_automatic=chosen is None or against == task_id,
             )
             first = predict(task, chosen, loaded) if chosen else task.automatic_annotations()
         if against is None:

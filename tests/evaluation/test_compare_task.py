@@ -323,3 +323,27 @@ def test_nothing_to_compare_is_refused(client, cars, make_task):
     )
     with pytest.raises(NothingToEvaluateError, match="have none of the 6 frames .* in common"):
         compare_task(client, cars, *halves, options=Options(on_frame_error="skip"))
+
+
+def test_manual_and_automatic_annotations_are_read_in_one_pass(client, cars, monkeypatch):
+    labels = label_ids(client, cars)
+    draw(client, cars, [box(number, labels["car"], source="auto", score=0.5) for number in range(3)])
+    passes = []
+    read = type(client).iter_task_annotations
+    monkeypatch.setattr(
+        type(client), "iter_task_annotations", lambda *arguments: passes.append(1) or read(*arguments)
+    )
+    assert evaluate_task(client, cars).shapes["bbox"].recall == 0.5
+    done = compare_task(client, cars, Boxes(), None, resamples=20)
+    assert metric(done, "recall").second == 0.5
+    assert len(passes) == 2
+
+
+def test_automatic_annotations_of_other_frames_are_none_to_evaluate(client, make_task):
+    task_id = make_task(3)
+    car = label_ids(client, task_id)["car"]
+    draw(client, task_id, [box(0, car), box(1, car, source="auto"), box(2, car, source="auto")])
+    with pytest.raises(
+        NothingToEvaluateError, match="no automatic annotations .* on the 1 frame to evaluate"
+    ):
+        evaluate_task(client, task_id)

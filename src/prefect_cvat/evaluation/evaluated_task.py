@@ -12,6 +12,7 @@ import numpy as np
 from prefect_cvat.auto_annotation.function_for_task import ForTask
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
 from prefect_cvat.evaluation.inputs.coco_file import read_coco_file
 from prefect_cvat.evaluation.inputs.ground_truth import GroundTruth, GroundTruthSource, read_ground_truth
 from prefect_cvat.evaluation.inputs.predictions import (
@@ -42,6 +43,7 @@ class EvaluatedTask:
         iou_threshold: Minimum IoU (or OKS) of a match.
         score_threshold: Minimum score.
         started: When it was read, by `time.perf_counter`.
+        automatic: The automatic annotations of the task, if they were read with the ground truth.
     """
 
     client: Client
@@ -52,6 +54,7 @@ class EvaluatedTask:
     iou_threshold: float
     score_threshold: float
     started: float
+    automatic: FrameAnnotations | None = None
 
     @classmethod
     def read(
@@ -65,8 +68,21 @@ class EvaluatedTask:
         options: Options | None = None,
         iou_threshold: float = 0.5,
         score_threshold: float = 0.0,
+        with_automatic: bool = False,
     ) -> Self:
-        """Read a task and its ground truth; the arguments are those of `evaluate_task`.
+        """Read a task and its ground truth; most arguments are those of `evaluate_task`.
+
+        Args:
+            client: The server.
+            task_id: Id of the task.
+            truth: The source of the ground truth.
+            truth_task_id: Id of the task with the ground truth.
+            all_frames: Evaluate frames without manual annotations too.
+            options: The options of runs.
+            iou_threshold: Minimum IoU (or OKS) of a match.
+            score_threshold: Minimum score.
+            with_automatic: Whether `automatic_annotations` will be called: then they are read together with
+                manual ones.
 
         Raises:
             NothingToEvaluateError: There is no ground truth.
@@ -79,6 +95,7 @@ class EvaluatedTask:
         if options.selection.unannotated:
             raise ValueError("unannotated frames have no ground truth; select other frames, or none for all")
         info = read_task(client, task_id, options.selection)
+        automatic = FrameAnnotations() if with_automatic and truth == "manual" else None
         ground_truth = read_ground_truth(
             client,
             info,
@@ -87,10 +104,13 @@ class EvaluatedTask:
             selection=options.selection,
             all_frames=all_frames,
             ignore_case=options.ignore_case,
+            automatic=automatic,
         )
         numbers = np.union1d(ground_truth.frames.numbers, ground_truth.tag_frames.numbers)
         frames = info.frames_of(numbers)
-        return cls(client, info, ground_truth, frames, options, iou_threshold, score_threshold, started)
+        return cls(
+            client, info, ground_truth, frames, options, iou_threshold, score_threshold, started, automatic
+        )
 
     def detect(
         self,
@@ -124,7 +144,7 @@ class EvaluatedTask:
             PrefectCvatError: A request to the server failed.
         """
         if task_id in (None, self.info.task.id):
-            return read_run_annotations(self.client, self.info, self.frames)
+            return read_run_annotations(self.client, self.info, self.frames, self.automatic)
         return read_other_task(
             self.client, self.info, self.frames, task_id, ignore_case=self.options.ignore_case
         )

@@ -141,6 +141,7 @@ def evaluate_task(
         options=options,
         iou_threshold=iou_threshold,
         score_threshold=score_threshold,
+        with_automatic=function is None,
     )
     if function is None:
         return evaluate_predictions(task, task.automatic_annotations())

@@ -109,6 +109,7 @@ def compare_task(
         options=options,
         iou_threshold=iou_threshold,
         score_threshold=score_threshold,
+        with_automatic=function is None or against is None or against == task_id,
     )
     if isinstance(against, Path):  # first, because it may be unreadable
         second = task.coco_file(against)

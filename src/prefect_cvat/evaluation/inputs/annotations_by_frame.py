@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -57,7 +57,7 @@ class AnnotationsByFrame:
         Raises:
             StorageError: It cannot be written to disk.
         """
-        content = to_json(annotation)
+        content = to_json(annotation) + b","  # so that those of a frame are parsed as one list
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115 (closed with this object)
@@ -99,22 +99,20 @@ class AnnotationsByFrame:
                 f" {argument('frames')}"
             )
         try:
-            return [from_json(content) for content in self._read(starts, lengths)]
+            content = self._read(starts, lengths)
         except OSError as error:
             raise StorageError(f"the annotations to compare cannot be read from disk: {error}") from error
+        found: list[dict[str, Any]] = from_json(b"[%b]" % content[:-1])
+        return found
 
-    def _read(self, starts: list[int], lengths: list[int]) -> Iterator[bytes]:
+    def _read(self, starts: list[int], lengths: list[int]) -> bytes:
         assert self._file is not None
         self._file.flush()
         number = self._file.fileno()
         if starts[-1] + lengths[-1] - starts[0] == sum(lengths):  # usually contiguous
-            together = memoryview(os.pread(number, sum(lengths), starts[0]))
-            first = starts[0]
-            for start, length in zip(starts, lengths, strict=True):
-                yield bytes(together[start - first : start - first + length])
-            return
-        for start, length in zip(starts, lengths, strict=True):
-            yield os.pread(number, length, start)
+            return os.pread(number, sum(lengths), starts[0])
+        parts = zip(starts, lengths, strict=True)
+        return b"".join(os.pread(number, length, start) for start, length in parts)
 
     def _places(self, frame: int) -> tuple[int, int]:
         frames = self._sorted()[0]
@@ -139,6 +137,18 @@ class FrameAnnotations:
 
     def __bool__(self) -> bool:
         return bool(len(self.tags) or len(self.shapes))
+
+    def add(self, kind: str, annotation: Mapping[str, Any]) -> None:
+        """Add an annotation of `tags`, or else a shape.
+
+        Raises:
+            StorageError: It cannot be written to disk.
+        """
+        (self.tags if kind == "tags" else self.shapes).add(annotation)
+
+    def has(self, frame: int) -> bool:
+        """Whether there is an annotation on a frame."""
+        return self.shapes.has(frame) or self.tags.has(frame)
 
     @property
     def labels(self) -> Counter[int]:

@@ -50,6 +50,7 @@ def read_ground_truth(
     selection: Selection | None = None,
     all_frames: bool = False,
     ignore_case: bool = False,
+    automatic: FrameAnnotations | None = None,
 ) -> GroundTruth:
     """Read manual annotations, that is, all that are not of source `auto`.
 
@@ -67,6 +68,8 @@ def read_ground_truth(
             ground-truth job.
         all_frames: Evaluate frames without manual annotations too.
         ignore_case: Ignore case when labels of another task are matched.
+        automatic: With `manual`, receives the automatic annotations of the same frames, so that the task need
+            not be read twice.
 
     Raises:
         NothingToEvaluateError: There are no manual annotations, there is no ground-truth job, or the tasks
@@ -81,7 +84,8 @@ def read_ground_truth(
         return _from_ground_truth_job(client, info, selection or Selection())
     if truth_task_id is None:
         name = f"the manual annotations of task {info.task.id}"
-        return _of_task(name, collect_annotations(read_annotations(client, info), own), own, all_frames, {})
+        found = collect_annotations(read_annotations(client, info), own, others=automatic)
+        return _of_task(name, found, own, all_frames, {})
     name = f"the manual annotations of task {truth_task_id}"
     other = read_task(client, truth_task_id)
     numbers = matching_frames(own, info, make_plan(other).frames, other)
@@ -106,7 +110,7 @@ def _of_task(
     compared = tagged = frames
     if not all_frames:
         compared, tagged = frames.where(found.shapes.has), frames.where(found.tags.has)
-        seen = frames.where(lambda number: found.shapes.has(number) or found.tags.has(number))
+        seen = frames.where(found.has)
         if unseen := len(frames) - len(seen):
             left_out = {**left_out, "frames without manual annotations": unseen}
     return GroundTruth(name, found, compared, tagged, left_out)

@@ -91,14 +91,24 @@ def detect_on_frames(
     return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 
-def read_run_annotations(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:
+def read_run_annotations(
+    client: Client, info: TaskInfo, frames: Sequence[Frame], known: FrameAnnotations | None = None
+) -> Predictions:
     """Read the automatic annotations (source `auto`) on frames.
 
+    Args:
+        client: The server.
+        info: The task.
+        frames: The frames.
+        known: The automatic annotations, if they have been read; also those of other frames.
+
     Raises:
-        NothingToEvaluateError: There are none.
+        NothingToEvaluateError: There are none on these frames.
     """
-    found = collect_annotations(read_annotations(client, info), frames, automatic=True)
-    if not found:
+    found = known
+    if found is None:
+        found = collect_annotations(read_annotations(client, info), frames, automatic=True)
+    if not any(found.has(frame.number) for frame in frames):
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
             f"task {info.task.id} has no automatic annotations (source 'auto') on the"

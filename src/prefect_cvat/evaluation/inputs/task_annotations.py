@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from prefect_cvat.cvat.client import Client
@@ -56,6 +56,7 @@ def collect_annotations(
     *,
     automatic: bool = False,
     change: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+    others: FrameAnnotations | None = None,
 ) -> FrameAnnotations:
     """Collect the manual, or the automatic, annotations on frames. Tracks are interpolated as in CVAT.
 
@@ -64,15 +65,19 @@ def collect_annotations(
         frames: The frames.
         automatic: Collect annotations of source `auto` instead of manual ones.
         change: Converts each annotation; None as its result drops the annotation.
+        others: Receives the annotations of the other source, unchanged; None if they are not needed.
 
     Raises:
         StorageError: The annotations cannot be written to disk.
     """
     found = FrameAnnotations()
-    for kind, annotation in annotations_on_frames(parts, frames, automatic=automatic):
-        changed = annotation if change is None else change(annotation)
-        if changed is not None:
-            (found.tags if kind == "tags" else found.shapes).add(changed)
+    for kind, annotation, is_automatic in _on_frames(parts, frames, automatic if others is None else None):
+        if is_automatic is automatic or others is None:
+            changed = annotation if change is None else change(annotation)
+            if changed is not None:
+                found.add(kind, changed)
+        else:
+            others.add(kind, annotation)
     return found
 
 
@@ -80,20 +85,24 @@ def annotations_on_frames(
     parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, automatic: bool | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Iterate over annotations as `collect_annotations` does; all of them if `automatic` is None."""
+    return ((kind, annotation) for kind, annotation, _ in _on_frames(parts, frames, automatic))
+
+
+def _on_frames(
+    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], automatic: bool | None
+) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Iterate over annotations, each with its kind and whether it is automatic."""
     for part, frames_of_part in parts:
         ascending = [frame.number for frame in frames if frame.number in frames_of_part]
         numbers = frozenset(ascending)
         for kind, annotation in part:
-            if automatic is not None and not _is_wanted(annotation, automatic):
+            is_automatic = annotation.get("source") == "auto"
+            if automatic is not None and is_automatic is not automatic:
                 continue
             if kind != "tracks":
                 if annotation["frame"] in numbers:
-                    yield kind, annotation
+                    yield kind, annotation, is_automatic
                 continue
             for number in ascending:
                 if (shape := interpolate(annotation, number)) is not None:
-                    yield "shapes", shape
-
-
-def _is_wanted(annotation: Mapping[str, Any], automatic: bool) -> bool:
-    return (annotation.get("source") == "auto") == automatic
+                    yield "shapes", shape, is_automatic
