@@ -76,7 +76,12 @@ def name_run() -> str:
     parameters = flow_run.parameters
     name = chosen_name(parameters)
     what = f"task {parameters['task_id']}"
-    return f"evaluate {what} with {name}" if name else f"evaluate existing annotations of {what}"
+    block, options = parameters.get("against_block"), parameters.get("comparison")
+    against = getattr(options, "against", None) if block is None else block.function
+    other = f" against {against}" if against else ""
+    return (
+        f"evaluate {what} with {name}{other}" if name else f"evaluate existing annotations of {what}{other}"
+    )
 
 
 @flow(name="evaluate task", flow_run_name=name_run, persist_result=False, retries=0)

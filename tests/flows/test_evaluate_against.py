@@ -66,6 +66,7 @@ def test_compares_two_functions_and_publishes_artifacts(credentials, annotated_t
 
     run = last_run()
     assert run.state_name == "Completed"
+    assert run.name == f"evaluate task {annotated_task} with nanodet_detection against nanodet_detection"
     assert "nanodet_detection (first) against nanodet_detection (second)" in run.state.message
     found = artifacts_of(run)
     task = f"task-{annotated_task}"
@@ -83,6 +84,9 @@ def test_compares_a_block_with_stored_annotations(credentials, annotated_task):
         credentials,
         against_block=block,
         comparison=ComparisonOptions(resamples=20),
+    )
+    assert (
+        last_run().name == f"evaluate existing annotations of task {annotated_task} against nanodet_detection"
     )
     assert (done.first.predictions, done.second.predictions) == ("automatic annotations", "nanodet_detection")
     assert done.shapes["bbox"].overall.metrics["recall"].difference > 0.1
