@@ -45,6 +45,8 @@ def main() -> None:
     photos = commands.add_parser("photos")
     photos.add_argument("folder", type=Path)
     photos.add_argument("--tile", type=int, default=320)
+    for command in (cells, photos):
+        command.add_argument("--bootstraps", type=int, default=200, help="of average precision")
     arguments = parser.parse_args()
     functions: dict[str, Any]
     if arguments.command == "cells":
@@ -70,17 +72,17 @@ def main() -> None:
                 f"{label} {each.ap:.3f}" for label, each in result.by_label.items() if each.truth >= 20
             )
         )
-    gains(truth, found)
+    gains(truth, found, arguments.bootstraps)
     singles = [name for name in functions if name != "ensemble"]
     better = max(singles, key=lambda name: results[name].ap or 0.0)
     orders(truth, found, better, functions[better].score_threshold, results["ensemble"])
 
 
-def gains(truth: Mapping[str, Any], found: Mapping[str, Sequence[Item]]) -> None:
+def gains(truth: Mapping[str, Any], found: Mapping[str, Sequence[Item]], bootstraps: int) -> None:
     """The difference in AP to each single function, with intervals by bootstrap over the photographs."""
     random = np.random.default_rng(0)
     images = [image["id"] for image in truth["images"]]
-    samples = [random.choice(images, len(images)) for _ in range(200)]
+    samples = [random.choice(images, len(images)) for _ in range(bootstraps)]
     own = np.array([resampled(truth, found["ensemble"], sample).ap or 0.0 for sample in samples])
     for name, items in found.items():
         if name != "ensemble":
@@ -132,7 +134,7 @@ def orders(
         doubts = {
             "report of the better function": expected(found[better], threshold, images),
             "report of the ensemble": expected(found["ensemble"], fused_threshold, images),
-            "doubt of the ensemble from half of that score on": expected(
+            "the same, from half of its threshold on": expected(
                 found["ensemble"], fused_threshold / 2, images
             ),
             "number of shapes": np.array([sum(i["image_id"] == n for i in items) for n in images], float),

@@ -2,7 +2,7 @@
 
 Thresholds are chosen on half of the photographs. On the other half a corrector is simulated, who makes of
 the detections what the truth says: confirms, moves, relabels and deletes shapes, and draws what is missing.
-The seconds are those of `prefect-cvat saved`. A box with an IoU of 0.9 or more with its object is left as is.
+The seconds are those of `prefect-cvat saved`.
 
     python benchmarks/saved_time.py cells BCCD_FOLDER blood_cells.safetensors [--halvings 200]
     python benchmarks/saved_time.py photos COCO_FOLDER [--halvings 200]
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,6 @@ from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.corrections import Correction, CorrectionKind
 from prefect_cvat.corrections.correction_seconds import seconds_with_run, seconds_without_run
 from prefect_cvat.evaluation import evaluate
-from prefect_cvat.evaluation.expected_time import ACCEPTED_IOU
 from prefect_cvat.evaluation.thresholds import best_thresholds
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.iou import box_iou
@@ -32,8 +32,11 @@ from prefect_cvat.options.correction_options import CorrectionSeconds
 
 MIN_IOU = 0.5
 FRAME = Frame(0, "", 10_000, 10_000)
-DRAWINGS = {"by 4 points": 7.0, "dragged": 25.5}
-"""Seconds to draw a box, see `CorrectionSeconds`."""
+DRAWING = 7.0, 25.5
+"""Seconds to draw a box: by its four extreme points, and by dragging it; see `CorrectionSeconds`."""
+
+ACCEPTED = 0.8, 0.9
+"""IoU from which a box is left as it is."""
 
 Item = dict[str, Any]
 
@@ -58,9 +61,11 @@ def main() -> None:
         truth, files = read_coco(arguments.folder)
         function = load_function("nanodet_detection", {})
     predictions, _ = find_boxes(truth, files, function)
-    for name, draw_box in DRAWINGS.items():
-        seconds = CorrectionSeconds(draw_box=draw_box)
-        print(f"{len(files)} photographs, a box drawn in {draw_box:g} s ({name}):")
+    for draw_box, accepted_iou in itertools.product(DRAWING, ACCEPTED):
+        seconds = CorrectionSeconds(draw_box=draw_box, accepted_iou=accepted_iou)
+        print(
+            f"{len(files)} photographs, a box drawn in {draw_box:g} s, left from an IoU of {accepted_iou} on:"
+        )
         measure(truth, predictions, function.score_threshold, seconds, arguments.halvings)
 
 
@@ -153,7 +158,7 @@ def delete(item: Item, seconds: CorrectionSeconds) -> float:
 
 
 def correct(item: Item, found: Item, iou: float, seconds: CorrectionSeconds) -> float:
-    is_moved = iou < ACCEPTED_IOU
+    is_moved = iou < seconds.accepted_iou
     is_same = item["category_id"] == found["category_id"]
     kind: CorrectionKind = "relabelled" if not is_same else "moved" if is_moved else "confirmed"
     done = Correction(kind, 0, "", shape(item), shape(found), "f", "r", "", is_moved)

@@ -131,7 +131,9 @@ class SavedTime(BaseModel):
         if self.drawn:
             drawn = format_counts(self.drawn)
             notes.append(f"drawn, as without a first pass: {drawn} ({format_duration(self.seconds_drawing)})")
-        seconds = ", ".join(f"{name} {value:g}" for name, value in self.seconds.model_dump().items())
+        seconds = ", ".join(
+            f"{name} {value:g}" for name, value in self.seconds.model_dump(exclude={"accepted_iou"}).items()
+        )
         return [*notes, *self.advice, *unknown, f"seconds: {seconds}"]
 
     def _nothing_yet(self) -> str:

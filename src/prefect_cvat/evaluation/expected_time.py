@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.options.correction_options import CorrectionSeconds
 
-__all__ = ["ACCEPTED_IOU", "ExpectedTime", "SecondsByDetection", "expected_time", "seconds_by_detection"]
-
-ACCEPTED_IOU = 0.9
-"""IoU with the object from which a shape is left as it is: a judgement."""
+__all__ = ["ExpectedTime", "SecondsByDetection", "expected_time", "seconds_by_detection"]
 
 DRAGS = 2
 """Times that a person drags a corner of any other box: one for two edges."""
@@ -92,4 +89,4 @@ def _move(
         needed = np.maximum((1 - similarity) * draw, seconds.move_edge)
     else:
         needed = np.full(similarity.shape, DRAGS * seconds.move_edge)
-    return np.where(similarity >= ACCEPTED_IOU, 0.0, np.minimum(needed, draw))
+    return np.where(similarity >= seconds.accepted_iou, 0.0, np.minimum(needed, draw))

@@ -25,6 +25,7 @@ class CorrectionSeconds(OptionModel):
         cite (What's the point, ECCV 2016); the other is 79 s, for COCO.
         All others are sums of operators of the keystroke-level model (Card, Moran and Newell 1980): 1.35 s to
         decide, 1.1 s to point, 0.2 s for a click or a key. Which operators an action needs is our judgement.
+        `accepted_iou`: our judgement. Boxes that two people draw of one object differ, too.
     """
 
     group: ClassVar[str] = "Seconds of each action"
@@ -54,3 +55,15 @@ class CorrectionSeconds(OptionModel):
     confirm: Annotated[
         _Seconds, Field(description="Look at an annotation of the run: decide, press a key for the next one.")
     ] = 1.6
+    accepted_iou: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            title="Accepted IoU",
+            description=(
+                "In an estimate before anybody has corrected: IoU with the object from which a shape is left"
+                " as it is."
+            ),
+        ),
+    ] = 0.8

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 from pydantic import Field
 
-from prefect_cvat.cli.command import TASK_ID, command
+from prefect_cvat.cli.command import TASK_ID, Without, command
 from prefect_cvat.cli.console import keep_stdout_for_json, print_lines
 from prefect_cvat.cli.report_options import JsonOption
 from prefect_cvat.cli.server import given_server
@@ -40,7 +40,7 @@ class _Output(JsonOption):
 def saved(
     task_id: Annotated[int | None, click.Argument(["task_id"], type=TASK_ID, required=False)],
     scope: TaskScope,
-    seconds: CorrectionSeconds,
+    seconds: Annotated[CorrectionSeconds, Without("accepted_iou")],
     output: _Output,
 ) -> None:
     """Estimate the time that runs have saved the people who correct a task, or a project.
