@@ -64,4 +64,4 @@ def learn_task(
 @shorten_errors
 def read_corrections(client: Client, task_id: int, options: LearnOptions) -> LearnReport:
     """Learn from the corrections of a task; a retry replaces what was learned before."""
-    return learn(client, task_id, looked_at=options.looked_at)
+    return learn(client, task_id, looked_at=options.looked_at or ())

@@ -58,13 +58,13 @@ def read_frames(value: Any) -> NumberRanges | Literal["unannotated"] | None:
     return _read_numbers(value, minimum=0)
 
 
-def read_frame_numbers(value: Any) -> NumberRanges:
+def read_frame_numbers(value: Any) -> NumberRanges | None:
     """Read numbers of frames, or text such as `0-99,200`; None, or an empty text, for none.
 
     Raises:
         ValueError: It is neither.
     """
-    return NumberRanges() if value is None or value == "" else _read_numbers(value, minimum=0)
+    return None if value is None or value == "" else _read_numbers(value, minimum=0)
 
 
 def read_jobs(value: Any) -> tuple[int, ...] | None:

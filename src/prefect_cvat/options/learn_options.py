@@ -19,7 +19,7 @@ class LearnOptions(OptionModel):
     group: ClassVar[str] = "Corrections"
 
     looked_at: Annotated[
-        Collection[int],
+        Collection[int] | None,
         PlainValidator(read_frame_numbers),
         TEXT_IN_JSON,
         NUMBERS_IN_FORM,
@@ -31,4 +31,4 @@ class LearnOptions(OptionModel):
                 " corrections and those of completed jobs count anyway."
             ),
         ),
-    ] = ()
+    ] = None

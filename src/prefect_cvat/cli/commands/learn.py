@@ -63,7 +63,7 @@ def learn(
         done = learn_task(
             client,
             task_id,
-            looked_at=options.looked_at,
+            looked_at=options.looked_at or (),
             folder=exported.to,
             format=exported.format,
             images=exported.images,
