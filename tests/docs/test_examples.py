@@ -51,7 +51,9 @@ def test_example_of_help_text_runs(example, sandbox, client, tmp_path, monkeypat
 def test_example_of_docstring_runs(code, sandbox, client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     task_id = create_photograph(client)
-    if "prefect_cvat.corrections" in code:  # there is something to correct after a run
+    if (
+        "prefect_cvat.corrections" in code or "prefect_cvat.learning" in code
+    ):  # there is something to correct after a run
         annotate_task(client, task_id, nanodet_detection.create(), allow_unmatched_labels=True)
     token = client.json("POST", "/api/auth/access_tokens", body={"name": "example"})["value"]
     for before, after in (

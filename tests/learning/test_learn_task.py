@@ -103,6 +103,12 @@ def test_frames_without_mistakes_count_if_they_are_named_or_completed(client, an
     assert learn_task(client, people.task_id, looked_at=[1]).functions["Boxes"].right == 8
 
 
+def test_frames_that_the_task_does_not_have_are_named(client, annotated):
+    people = annotated(2)
+    with pytest.raises(ValueError, match=r"looked_at: task \d+ has 2 frames, numbered from 0, and no 2-7"):
+        learn_task(client, people.task_id, looked_at=range(1, 8))
+
+
 def test_task_without_runs_or_frames_annotated(client, make_task):
     with pytest.raises(RunNotFoundError, match="no run on task"):
         learn_task(client, make_task(2))

@@ -50,7 +50,8 @@ def learn_task(
         from prefect_cvat.learning import learn_task
 
         with Client("https://cvat.example.com", access_token="...") as client:
-            print("\n".join(learn_task(client, 123).lines()))
+            report = learn_task(client, 123, looked_at=[0])
+            print("\n".join(report.lines()))
         ```
 
     Args:
@@ -74,10 +75,15 @@ def learn_task(
         RunNotFoundError: No run on the task is recorded on this machine.
         StorageError: A record cannot be read, or what was learned or exported cannot be written.
         PrefectCvatError: A request to the server failed.
-        ValueError: The task does not have a frame that was looked at, or the folder is not empty.
+        ValueError: The task does not have a frame of `looked_at`, or the folder is not empty.
     """
     client = own_client(client)
     task = client.task(task_id)
+    if beyond := NumberRanges.of(looked_at).outside(task.size):
+        raise ValueError(
+            f"{argument('looked_at')}: task {task_id} has {pluralize(task.size, 'frame')}, numbered from 0,"
+            f" and no {beyond.describe()}"
+        )
     done = corrections_of_task(client, task_id, looked_at=looked_at)
     if not done.frames:
         raise NothingToLearnError(
