@@ -123,6 +123,8 @@ def test_the_trial_as_json_and_its_errors(server, client, function_file, tmp_pat
     done = run(*trial, *FUNCTION, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["prompts"] == {"red": "red"}
+    done = run(*trial, *FUNCTION, "--no-suggest", "--wordings", '{"red": ["a red one"]}', "--json")
+    assert [each["wording"] for each in json.loads(done.stdout)["results"]] == ["a red one"]
     for options, message in [
         (
             [*FUNCTION, "--wordings", '{"redd": "red"}'],

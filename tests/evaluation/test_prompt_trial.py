@@ -79,6 +79,15 @@ def test_labels_that_cannot_be_tried(client):
     assert try_prompts(client, task.id, FACTORY, {"...": "red"}).prompts == {"...": "red"}
 
 
+def test_only_given_wordings_are_tried_without_suggestions(client, task_id):
+    done = try_prompts(client, task_id, FACTORY, {"warm": ["red", "something red"]}, suggest=False)
+    assert [(each.label, each.wording) for each in done.results] == [
+        ("warm", "red"),
+        ("warm", "something red"),
+        ("cold", "cold"),
+    ]
+
+
 def test_a_function_without_words_is_refused(client, task_id):
     with pytest.raises(FunctionLoadError, match="takes no prompts"):
         try_prompts(client, task_id, lambda *, task_labels: None)

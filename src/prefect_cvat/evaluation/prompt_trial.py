@@ -40,6 +40,7 @@ def try_prompts(
     function: Any,
     wordings: Mapping[str, str | Sequence[str]] | None = None,
     *,
+    suggest: bool = True,
     function_name: str | None = None,
     truth: GroundTruthSource = "manual",
     truth_task_id: int | None = None,
@@ -56,7 +57,8 @@ def try_prompts(
         client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: Id of the task.
         function: A function that is made for a task and takes prompts, as it was loaded; or its factory.
-        wordings: Wordings by label, to be tried besides those of `suggested_wordings`.
+        wordings: Wordings by label, to be tried first.
+        suggest: Try `suggested_wordings` too; otherwise a label without wordings is tried by its name.
         function_name: The name of the function in the result.
         truth: See `evaluate_task`.
         truth_task_id: See `evaluate_task`.
@@ -92,7 +94,7 @@ def try_prompts(
         ignore_case=options.ignore_case,
     )
     shapes = ground_truth.annotations.shapes
-    pairs, not_tried = _pairs(info.labels, given, shapes.labels)
+    pairs, not_tried = _pairs(info.labels, given, shapes.labels, suggest=suggest)
     if not pairs:
         reasons = "; ".join(f"{label!r} {why}" for label, why in not_tried.items())
         raise NothingToEvaluateError(f"no label of task {task_id} can be tried: {reasons}")
@@ -175,13 +177,18 @@ def _checked(wordings: Mapping[str, Any], labels: Sequence[Label]) -> dict[str, 
 
 
 def _pairs(
-    labels: Iterable[Label], given: Mapping[str, Sequence[str]], objects: Mapping[int, int]
+    labels: Iterable[Label],
+    given: Mapping[str, Sequence[str]],
+    objects: Mapping[int, int],
+    *,
+    suggest: bool,
 ) -> tuple[_Pairs, dict[str, str]]:
     """What to try, and the labels that cannot be tried, each with the reason."""
     pairs: _Pairs = []
     not_tried: dict[str, str] = {}
     for label in labels:
-        wordings = _distinct([*given.get(label.name, ()), *suggested_wordings(label.name)])
+        own, suggested = given.get(label.name, ()), suggested_wordings(label.name)
+        wordings = _distinct([*own, *suggested] if suggest else own or suggested[:1])
         if label.type not in FOUND_TYPES:
             not_tried[label.name] = f"is of type {label.type}, which words do not find"
         elif not objects.get(label.id):

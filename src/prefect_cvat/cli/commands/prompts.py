@@ -33,6 +33,11 @@ class _Tried(OptionModel):
             )
         ),
     ] = None
+    suggest: Annotated[
+        bool,
+        OnCommandLine("--suggest/--no-suggest"),
+        Field(description="Try these three; otherwise a label without wordings is tried by its name only."),
+    ] = True
 
 
 class _Output(JsonOption):
@@ -87,6 +92,7 @@ def prompts(
             task_id,
             loaded,
             tried.wordings,
+            suggest=tried.suggest,
             function_name=function.name,
             truth=source,
             truth_task_id=truth_task_id,
