@@ -84,6 +84,7 @@ def create(
         TypeError: `function_options` where `function` is not a name.
         ValueError: A number is out of its range.
         FunctionLoadError: There is no function of this name, or it cannot be made.
+        BadFunctionError: The function sees the shapes that are on an image, or follows objects of a video.
     """
     if tile < 1:
         raise ValueError(f"tile must be 1 or more, not {tile}")
@@ -105,9 +106,22 @@ def create(
 
 
 class TiledFunction:
-    """Runs a detection function on tiles; see `create`."""
+    """Runs a detection function on tiles; see `create`.
+
+    Raises:
+        BadFunctionError: The function needs the whole image.
+    """
 
     def __init__(self, function: DetectionFunction, *, tile: int, overlap: float, iou: float) -> None:
+        if getattr(function, "reads_existing_shapes", False):
+            raise BadFunctionError(
+                f"{type(function).__name__!r} starts from the shapes on an image, such as exemplars, which"
+                " cannot be divided into tiles; make it without them"
+            )
+        if hasattr(function, "begin_video"):
+            raise BadFunctionError(
+                f"{type(function).__name__!r} follows the objects of a video, and cannot run on tiles"
+            )
         self.function = function
         self.tile = tile
         self.overlap = overlap

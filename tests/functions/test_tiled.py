@@ -256,3 +256,15 @@ def test_wrong_output_of_the_function_is_named():
 def test_invalid_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         tiled.create(**({"function": SpotFunction()} | options))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ({"reads_existing_shapes": True}, "'SimpleNamespace' starts from the shapes on an image"),
+        ({"begin_video": lambda: None}, "'SimpleNamespace' follows the objects of a video"),
+    ],
+)
+def test_functions_that_need_the_whole_image_are_refused(attribute, message):
+    with pytest.raises(BadFunctionError, match=message):
+        tiled.create(SimpleNamespace(spec=None, detect=lambda *_: [], **attribute))
