@@ -20,18 +20,22 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def write_tiny_sam3(folder: Path) -> None:
     """Write model and processors as `from_pretrained` reads them."""
+    build_model().save_pretrained(folder)
+    build_processor().save_pretrained(folder)
+
+
+def build_processor() -> Any:
+    """Make a `Sam3VideoProcessor`."""
     import transformers
 
-    model = build_model()
-    model.save_pretrained(folder)
     size = {"height": SIZE, "width": SIZE}
-    transformers.Sam3VideoProcessor(
+    return transformers.Sam3VideoProcessor(
         image_processor=transformers.Sam3ImageProcessor(
             size=size, mask_size={"height": 4 * SIDE, "width": 4 * SIDE}
         ),
         video_processor=transformers.Sam2VideoVideoProcessor(size=size),
         tokenizer=_tokenizer(),
-    ).save_pretrained(folder)
+    )
 
 
 def build_model(*, seed: int = 1) -> Any:
