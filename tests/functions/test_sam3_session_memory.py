@@ -11,7 +11,7 @@ from sam3_models import SIDE, SIZE, build_model, build_processor
 
 pytest.importorskip("transformers", minversion="5")
 
-FRAMES = 600
+FRAMES = 1000
 LIFE, NEW_EVERY, ROWS = 60, 25, 4
 """Frames that an object is there, frames from one to the next, and places where they are."""
 
@@ -115,5 +115,5 @@ def test_memory_is_flat_over_a_long_video(session):
     assert len(numbers) == FRAMES // NEW_EVERY, "each object has its own number"
     assert all(frames == list(range(frames[0], frames[-1] + 1)) for frames in numbers.values())
     assert not session.dropped
-    assert max(sizes[1:]) <= 1.01 * sizes[0]
-    assert max(entries[1:]) <= entries[0]
+    assert max(sizes[1:]) <= 1.15 * sizes[0]
+    assert max(entries[1:]) <= 1.15 * entries[0]
