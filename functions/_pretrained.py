@@ -13,17 +13,22 @@ from prefect_cvat.messages.bounded_text import one_line
 __all__ = ["load_pretrained"]
 
 
-def load_pretrained(class_name: str, source: str, options: Mapping[str, Any]) -> Any:
+def load_pretrained(
+    class_name: str, source: str, options: Mapping[str, Any], *, family: str | None = None
+) -> Any:
     """Load a model or a processor.
 
     Args:
         class_name: Its class in transformers.
         source: A name on the Hugging Face Hub, or a folder.
         options: Options of `from_pretrained`.
+        family: How the `model_type` of the model must begin; None for any. Transformers would load another
+            model with random weights.
 
     Raises:
-        FunctionLoadError: Transformers is not installed, or has no such class; or the files are neither on
-            this machine nor can they be downloaded: the message says how to download them.
+        FunctionLoadError: Transformers is not installed, or has no such class; or the model is of another
+            family; or its files are neither on this machine nor can they be downloaded, and the message says
+            how to download them.
     """
     transformers = import_extra("transformers")
     try:
@@ -34,6 +39,10 @@ def load_pretrained(class_name: str, source: str, options: Mapping[str, Any]) ->
             " pip install --upgrade transformers"
         ) from error
     try:
+        if family is not None:
+            model_type = transformers.AutoConfig.from_pretrained(source, **options).model_type
+            if not model_type.startswith(family):
+                raise FunctionLoadError(f"{source!r} is a model of type {model_type!r}, not {family!r}")
         return loaded_class.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise FunctionLoadError(_explain(class_name, source, error)) from error

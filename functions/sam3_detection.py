@@ -248,7 +248,7 @@ def create(
     """
     labels = prompts_for_labels(task_labels, prompts)
     chosen = choose_device(device)
-    loaded = load_pretrained("Sam3Model", model, from_pretrained)
+    loaded = load_pretrained("Sam3Model", model, from_pretrained, family="sam3")
     processor = load_pretrained("Sam3Processor", model, from_pretrained)
     with suggesting_the_cpu(chosen, "SAM 3"):
         return Sam3DetectionFunction(

@@ -47,7 +47,7 @@ def create(
     if tolerance < 0:
         raise ValueError(f"tolerance must be 0 or more, not {tolerance}")
     chosen = choose_device(device)
-    loaded = load_pretrained("Sam3TrackerVideoModel", model, from_pretrained)
+    loaded = load_pretrained("Sam3TrackerVideoModel", model, from_pretrained, family="sam3")
     processor = load_pretrained("Sam3TrackerVideoProcessor", model, from_pretrained)
     with suggesting_the_cpu(chosen, "the tracker of SAM 3"):
         loaded = loaded.to(chosen).eval()

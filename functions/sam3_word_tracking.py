@@ -205,7 +205,7 @@ def create(
     """
     labels = prompts_for_labels(task_labels, prompts)
     chosen = choose_device(device)
-    loaded = load_pretrained("Sam3VideoModel", model, from_pretrained)
+    loaded = load_pretrained("Sam3VideoModel", model, from_pretrained, family="sam3")
     processor = load_pretrained("Sam3VideoProcessor", model, from_pretrained)
     with suggesting_the_cpu(chosen, "SAM 3 for video"):
         return Sam3WordTrackingFunction(

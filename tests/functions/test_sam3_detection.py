@@ -14,6 +14,7 @@ from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.masks import decode_mask
+from sam2_models import write_tiny_sam2
 from sam3_models import write_tiny_sam3
 
 transformers = pytest.importorskip("transformers", minversion="5")
@@ -297,11 +298,17 @@ def test_missing_weights_error_says_in_one_line_how_to_download_them(monkeypatch
         sam3_detection.create(task_labels=LABELS, device="cpu", model=str(tmp_path))
 
 
+def test_model_of_another_family_is_refused(tmp_path):
+    write_tiny_sam2(tmp_path, video=False)
+    with pytest.raises(FunctionLoadError, match="is a model of type 'sam2', not 'sam3'"):
+        sam3_detection.create(task_labels=LABELS, device="cpu", model=str(tmp_path))
+
+
 def test_gated_weights_error_names_the_licence(monkeypatch):
     def refuse(*_args, **_options):
         raise OSError("You are trying to access a gated repo.\nMake sure to have access to it at ...")
 
-    monkeypatch.setattr(transformers.Sam3Model, "from_pretrained", refuse)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
     with pytest.raises(
         FunctionLoadError, match="accept it at https://huggingface.co/facebook/sam3, then run"
     ):
