@@ -12,7 +12,23 @@ from prefect_cvat.auto_annotation.function_for_task import make_function, wait_f
 from prefect_cvat.auto_annotation.loading import load_function, takes_parameter
 from prefect_cvat.auto_annotation.task_labels import TaskLabel
 
-__all__ = ["detect_on", "made_for"]
+__all__ = ["check_can_be_nested", "detect_on", "made_for"]
+
+
+def check_can_be_nested(function: DetectionFunction) -> None:
+    """Check that another function can run a function.
+
+    Raises:
+        BadFunctionError: The function needs more of a run than images.
+    """
+    name = type(function).__name__
+    if getattr(function, "reads_existing_shapes", False):
+        raise BadFunctionError(
+            f"{name!r} starts from the shapes that are on an image, such as exemplars, and another function"
+            " cannot show it any; make it without them"
+        )
+    if hasattr(function, "begin_video"):
+        raise BadFunctionError(f"{name!r} follows the objects of a video; another function cannot run it")
 
 
 def detect_on(
@@ -50,6 +66,7 @@ def made_for(
 
     Raises:
         FunctionLoadError: It cannot be made.
+        BadFunctionError: Another function cannot run it.
         TypeError: There are options for a function that is not a name.
     """
     if isinstance(detector, str):
@@ -60,4 +77,5 @@ def made_for(
     made: DetectionFunction = make_function(
         wait_for_labels(detector), [TaskLabel(name, "rectangle") for name in labels]
     )
+    check_can_be_nested(made)
     return made

@@ -6,7 +6,6 @@ Transformers is an extra: `pip install "prefect-cvat[transformers]"`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -21,8 +20,6 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     rectangle,
 )
-from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
-from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
@@ -136,7 +133,7 @@ class Sam3DetectionFunction(ModelFunction):
             BadFunctionError: Not even one image and one prompt fit into the memory of the device.
             RuntimeError: The function is closed.
         """
-        return self._batches.map(self._infer_together, list(zip(contexts, inputs, strict=True)))
+        return self._in_batches(self._infer_together, list(zip(contexts, inputs, strict=True)))
 
     def postprocess(self, context: DetectionFunctionContext, output: _Output) -> list[DetectionAnnotation]:
         """Make shapes of what was found on an image."""
@@ -166,10 +163,7 @@ class Sam3DetectionFunction(ModelFunction):
             for image, (context, _) in enumerate(items)
             for number, prompt in enumerate(self._prompts)
         ]
-        # of several images, fewer may fit
-        explaining = suggesting_the_cpu(self._device, "SAM 3 with one image")
-        with explaining if len(items) == 1 else nullcontext():
-            answers = self._prompting.ask(self._loaded_model(), [each.pixels for _, each in items], questions)
+        answers = self._prompting.ask(self._loaded_model(), [each.pixels for _, each in items], questions)
         for question, found in zip(questions, answers, strict=True):
             outputs[question.image].found.append(found)
         return outputs
@@ -247,18 +241,14 @@ def create(
         ValueError: There is no such device, or an argument is out of its range.
     """
     labels = prompts_for_labels(task_labels, prompts)
-    chosen = choose_device(device)
-    loaded = load_pretrained("Sam3Model", model, from_pretrained, family="sam3")
-    processor = load_pretrained("Sam3Processor", model, from_pretrained)
-    with suggesting_the_cpu(chosen, "SAM 3"):
-        return Sam3DetectionFunction(
-            loaded,
-            processor,
-            labels,
-            exemplars=exemplars,
-            tolerance=tolerance,
-            score_threshold=score_threshold,
-            device=str(chosen),
-            batch_size=batch_size,
-            half_precision=half_precision,
-        )
+    return Sam3DetectionFunction(
+        load_pretrained("Sam3Model", model, from_pretrained, family="sam3"),
+        load_pretrained("Sam3Processor", model, from_pretrained),
+        labels,
+        exemplars=exemplars,
+        tolerance=tolerance,
+        score_threshold=score_threshold,
+        device=device,
+        batch_size=batch_size,
+        half_precision=half_precision,
+    )

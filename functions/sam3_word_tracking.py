@@ -19,8 +19,6 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     shape,
 )
-from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
-from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
@@ -121,15 +119,7 @@ class Sam3WordTrackingFunction(ModelFunction):
         Raises:
             BadFunctionError: The objects on an image do not fit into the memory of the device.
         """
-        model: Any = self._loaded_model()
-        outputs = []
-        for context, each in zip(contexts, inputs, strict=True):
-            model.new_det_thresh = self._threshold(context)
-            # what is found again need not be found as surely as what is new
-            model.score_threshold_detection = min(self._matching_threshold, model.new_det_thresh)
-            with suggesting_the_cpu(self._device, "SAM 3 with the objects of a frame"):
-                outputs.append(_Output(self._session.advance(each.pixels), each.size))
-        return outputs
+        return self._in_batches(self._advance, list(zip(contexts, inputs, strict=True)), "a frame")
 
     def postprocess(self, context: DetectionFunctionContext, output: _Output) -> list[DetectionAnnotation]:
         """Make shapes of the objects on an image; `group` is the number of the object."""
@@ -139,6 +129,14 @@ class Sam3WordTrackingFunction(ModelFunction):
         """Let go of the model; the function cannot be used any more."""
         del self._session
         super().close()
+
+    def _advance(self, items: Sequence[tuple[DetectionFunctionContext, Input]]) -> list[_Output]:
+        model: Any = self._loaded_model()
+        [(context, each)] = items
+        model.new_det_thresh = self._threshold(context)
+        # what is found again need not be found as surely as what is new
+        model.score_threshold_detection = min(self._matching_threshold, model.new_det_thresh)
+        return [_Output(self._session.advance(each.pixels), each.size)]
 
     def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:
         contexts = [context for context, _ in items]
@@ -204,16 +202,12 @@ def create(
         ValueError: There is no such device, or an argument is out of its range.
     """
     labels = prompts_for_labels(task_labels, prompts)
-    chosen = choose_device(device)
-    loaded = load_pretrained("Sam3VideoModel", model, from_pretrained, family="sam3")
-    processor = load_pretrained("Sam3VideoProcessor", model, from_pretrained)
-    with suggesting_the_cpu(chosen, "SAM 3 for video"):
-        return Sam3WordTrackingFunction(
-            loaded,
-            processor,
-            labels,
-            device=str(chosen),
-            score_threshold=score_threshold,
-            tolerance=tolerance,
-            lost_after=lost_after,
-        )
+    return Sam3WordTrackingFunction(
+        load_pretrained("Sam3VideoModel", model, from_pretrained, family="sam3"),
+        load_pretrained("Sam3VideoProcessor", model, from_pretrained),
+        labels,
+        device=device,
+        score_threshold=score_threshold,
+        tolerance=tolerance,
+        lost_after=lost_after,
+    )

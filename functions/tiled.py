@@ -26,7 +26,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
-from prefect_cvat.auto_annotation.functions._nested_function import detect_on
+from prefect_cvat.auto_annotation.functions._nested_function import check_can_be_nested, detect_on
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.geometry.iou import box_iou
 from prefect_cvat.inference.output_checks import OutputChecker
@@ -113,15 +113,7 @@ class TiledFunction:
     """
 
     def __init__(self, function: DetectionFunction, *, tile: int, overlap: float, iou: float) -> None:
-        if getattr(function, "reads_existing_shapes", False):
-            raise BadFunctionError(
-                f"{type(function).__name__!r} starts from the shapes on an image, such as exemplars, which"
-                " cannot be divided into tiles; make it without them"
-            )
-        if hasattr(function, "begin_video"):
-            raise BadFunctionError(
-                f"{type(function).__name__!r} follows the objects of a video, and cannot run on tiles"
-            )
+        check_can_be_nested(function)
         self.function = function
         self.tile = tile
         self.overlap = overlap

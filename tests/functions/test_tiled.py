@@ -261,7 +261,7 @@ def test_invalid_arguments_are_refused(options, error, message):
 @pytest.mark.parametrize(
     ("attribute", "message"),
     [
-        ({"reads_existing_shapes": True}, "'SimpleNamespace' starts from the shapes on an image"),
+        ({"reads_existing_shapes": True}, "'SimpleNamespace' starts from the shapes that are on an image"),
         ({"begin_video": lambda: None}, "'SimpleNamespace' follows the objects of a video"),
     ],
 )
