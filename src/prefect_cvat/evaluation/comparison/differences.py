@@ -31,6 +31,9 @@ CONFIDENCE = 0.95
 
 MAX_RESAMPLES = 100_000
 
+MAX_FRAMES = 1000
+"""Maximum number of frames that a comparison lists."""
+
 MIN_FRAMES = 6
 """Frames with objects or predictions of a label that an interval needs. Of two equally good evaluations, one
 is better on each of five frames by chance in 6 % of the cases, and on each of six in 3 %."""
@@ -109,7 +112,7 @@ class ShapeComparison(BaseModel):
         iou_type: What was compared: `bbox`, `segm` or `keypoints`.
         overall: The differences of all labels together.
         by_label: The differences of each label with objects or predictions.
-        frames: The frames on which they differ, most first.
+        frames: The frames on which they differ, most first, at most `MAX_FRAMES`.
         resamples: Number of resamples of the frames.
         seed: The seed of the resamples.
     """
@@ -253,27 +256,23 @@ def _frames(first: Matches, second: Matches, images: NDArray[np.int64]) -> tuple
     def count(ids: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.bincount(np.searchsorted(images, ids), minlength=len(images))
 
-    only_first = count(first.object_image[first.is_detected & ~second.is_detected])
-    only_second = count(first.object_image[second.is_detected & ~first.is_detected])
-    wrong = [
-        count(each.image[each.counts & ~each.is_ignored & (each.object_of < 0)]) for each in (first, second)
+    columns = [
+        count(first.object_image[first.is_detected & ~second.is_detected]),
+        count(first.object_image[second.is_detected & ~first.is_detected]),
+        *(
+            count(each.image[each.counts & ~each.is_ignored & (each.object_of < 0)])
+            for each in (first, second)
+        ),
     ]
-    found = [
+    sizes = columns[0] + columns[1] + abs(columns[2] - columns[3])
+    most = np.argsort(-sizes, kind="stable")[: min(MAX_FRAMES, np.count_nonzero(sizes))]
+    return tuple(
         FrameDifference(
-            frame=image,
-            only_first=one,
-            only_second=other,
-            first_false_positives=first_wrong,
-            second_false_positives=second_wrong,
+            frame=images[place].item(),
+            only_first=int(columns[0][place]),
+            only_second=int(columns[1][place]),
+            first_false_positives=int(columns[2][place]),
+            second_false_positives=int(columns[3][place]),
         )
-        for image, one, other, first_wrong, second_wrong in zip(
-            images.tolist(),
-            only_first.tolist(),
-            only_second.tolist(),
-            wrong[0].tolist(),
-            wrong[1].tolist(),
-            strict=True,
-        )
-        if one or other or first_wrong != second_wrong
-    ]
-    return tuple(sorted(found, key=lambda each: -each.size))
+        for place in most.tolist()
+    )
