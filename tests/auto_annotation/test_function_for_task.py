@@ -16,7 +16,6 @@ from prefect_cvat.auto_annotation.functions import tiled
 from prefect_cvat.auto_annotation.loading import load_function_file, load_function_module
 from prefect_cvat.auto_annotation.task_labels import labels_of_task, parse_labels
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
-from prefect_cvat.for_cvat_sdk import create as for_cvat_sdk
 from prefect_cvat.models import Label
 
 CAR, BUS = TaskLabel("car", "any"), TaskLabel("bus", "polygon")
@@ -126,6 +125,8 @@ def test_a_function_on_tiles_waits_for_labels_too():
 
 def test_the_sdk_needs_labels_as_a_parameter():
     pytest.importorskip("cvat_sdk")
+    from prefect_cvat.for_cvat_sdk import create as for_cvat_sdk
+
     function = for_cvat_sdk(module=COLOURS, task_labels=["red", {"name": "blue", "type": "rectangle"}])
     assert names(function) == ["red", "blue"]
     with pytest.raises(Exception, match=r"task_labels=json:\[\"car\"\]") as caught:

@@ -4,6 +4,7 @@ import pytest
 
 from coloured_tasks import BLUE, RED, create_coloured_task, draw, found_boxes
 from flow_functions import coloured_areas
+from moving_blocks import Blocks
 from prefect_cvat import annotate_task, evaluate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
@@ -113,6 +114,22 @@ def test_tracks_of_what_words_describe(client, made):
     assert report.tracks == {"red": 1}
     assert made == [["red"]]
     assert coloured_areas.alive == 0
+
+
+def test_a_tracking_function_may_be_made_for_a_task(client):
+    made = []
+
+    def create(*, task_labels):
+        made.append([label.name for label in task_labels])
+        return Blocks()
+
+    task_id = create_coloured_task(client, "red", "blue", frames=6)
+    draw(client, task_id, "red", RED, [0])
+    report = track_task(client, task_id, create)
+    assert (report.tracks, report.source_shapes) == ({"red": 1}, 1)
+    assert made == [["red", "blue"]]
+    with pytest.raises(FunctionLoadError, match="takes no prompts"):
+        track_task(client, task_id, Blocks(), prompts={"red": "a red one"})
 
 
 def test_evaluation_of_words(client, made):
