@@ -2,12 +2,23 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from corrected_tasks import Boxes, OtherBoxes, Tags
 from prefect_cvat import annotate_task, learn_task, track_task
-from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.auto_annotation import (
+    DetectionFunctionSpec,
+    keypoint,
+    keypoint_spec,
+    label_spec,
+    mask,
+    rectangle,
+    skeleton,
+    skeleton_label_spec,
+)
 from prefect_cvat.exceptions import NothingToExportError, NothingToLearnError, RunNotFoundError
+from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.learned import read_learned
 
@@ -59,6 +70,22 @@ def test_later_runs_rank_frames_by_it(client, annotated):
     )
     assert plain.review[0].expected_corrections == pytest.approx(0.1 + 0.6)
     assert report.review[0].expected_corrections > 0.7
+
+
+def test_tracks_are_ranked_by_it(client, annotated):
+    people = annotated()
+    correct(people, range(6))
+    learn_task(client, people.task_id)
+    options = TrackOptions(min_length=2, activation=0.3, high_confidence=0.3)
+    corrections = [
+        track_task(client, people.task_id, Boxes(), track_options=options, use_cache=False, learned=learned)
+        for learned in (False, True)
+    ]
+    assert [report.tracks for report in corrections] == [{"car": 2}] * 2
+    assert corrections[1].learned.startswith("learned from 12 shapes on 6 corrected frames")
+    [before], [after] = (report.review for report in corrections)  # the two tracks, on their first frame
+    assert before.expected_corrections == pytest.approx(0.1 + 0.6)
+    assert after.expected_corrections > 0.75
 
 
 def test_learning_again_replaces_what_was_learned_from_the_task(client, annotated):
@@ -220,7 +247,7 @@ def test_review_threshold_without_effect_is_refused(client, make_task, function,
         annotate_task(client, make_task(1), function, use_cache=False, review_threshold=0.1)
 
 
-def test_skeletons_and_existing_shapes_below_the_threshold(client, make_task):
+def test_what_overlaps_with_existing_shapes_is_not_missed(client, make_task):
     class Two:
         spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
 
@@ -236,6 +263,29 @@ def test_skeletons_and_existing_shapes_below_the_threshold(client, make_task):
     client.create_job_annotations(job.id, {"shapes": [manual]})
     report = annotate_task(client, task, Two(), **options, skip_existing_iou=0.6)
     assert report.review[0].expected_corrections == pytest.approx(0.3)
+
+
+def test_skeletons_and_masks_below_the_threshold_count(client, make_task):
+    head = keypoint_spec("head", 0)
+
+    class Low:
+        spec = DetectionFunctionSpec(
+            labels=[skeleton_label_spec("body", 7, [head]), label_spec("car", 8, type="mask")]
+        )
+
+        def detect(self, context, image):
+            pixels = np.zeros((image.height, image.width), bool)
+            pixels[10:20, 30:40] = True
+            found = mask(8, encode_mask(pixels, [30, 10, 40, 20]), score=0.4)
+            return [skeleton(7, [keypoint(0, [5, 6])], score=0.3), found]
+
+    task = make_task(1, labels=[skeleton_label_spec("body", None, [head]), label_spec("car", None)])
+    report = annotate_task(
+        client, task, Low(), conf_threshold=0.5, review_threshold=0.2, use_cache=False, review_frames=1
+    )
+    [item] = report.review
+    assert (report.labels, item.expected_corrections) == ({}, pytest.approx(0.7))
+    assert (item.box, item.reasons[-1][:24]) == ((30, 10, 40, 20), "2 detections not written")
 
 
 def test_export_has_exactly_the_corrected_frames_and_a_card(client, annotated, tmp_path):
