@@ -190,16 +190,18 @@ class FrameComparison:
         if same_label:
             labels = np.array([each.body["label_id"] for each in lost])
             overlap[labels[:, None] != [each.body["label_id"] for each in rest]] = 0
-        pairs: list[tuple[Written, Current]] = []
-        while overlap.max() >= MIN_IOU:
-            row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
-            pairs.append((lost[row], rest[column]))
-            overlap[row] = 0
-            overlap[:, column] = 0
-        for each, now in pairs:
-            lost.remove(each)
-            rest.remove(now)
-        yield from pairs
+        rows, columns = np.nonzero(overlap >= MIN_IOU)
+        pairs: dict[int, int] = {}
+        taken: set[int] = set()
+        for place in np.argsort(-overlap[rows, columns], kind="stable").tolist():
+            row, column = int(rows[place]), int(columns[place])
+            if row not in pairs and column not in taken:
+                pairs[row] = column
+                taken.add(column)
+        found = [(lost[row], rest[column]) for row, column in pairs.items()]
+        lost[:] = [each for row, each in enumerate(lost) if row not in pairs]
+        rest[:] = [now for column, now in enumerate(rest) if column not in taken]
+        yield from found
 
 
 def _overlaps(

@@ -2,7 +2,7 @@
 
 The record itself has only ids and digests: `undo` needs no more. What people have corrected since can be told
 only from what the run wrote. Each process of a run appends to a file of gzip members, one for each request,
-with about 30 bytes for a box. A member has lines of three kinds::
+with about 80 bytes for a box. A member has lines of three kinds::
 
     7 4f0c... shapes {"type":"rectangle",...}      the job, the identity, the kind, and what was sent
     - shapes 121 122                               ids that the run has replaced, or `undo` has removed
@@ -32,7 +32,7 @@ FRAMES = b"frames "
 """The beginning of a line with processed frames."""
 
 _LEVEL = 1
-"""Level of compression: the fastest. It takes 2 ms for a request of 1,000 boxes."""
+"""Level of compression: the fastest."""
 
 
 def written_member(job_id: int, annotations: Iterable[tuple[bytes, SerializedAnnotation]]) -> bytes:
