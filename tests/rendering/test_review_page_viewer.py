@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from browser import needs_chromium
+from polling import until
 from prefect_cvat.frames import Frame
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage
 from rendering.conftest import box, jpeg, page_frame, page_run, written
@@ -102,7 +103,7 @@ def test_escape_closes_and_focus_returns_to_the_frame(viewer):
     viewer.keyboard.press("ArrowRight")
     viewer.keyboard.press("Escape")
     assert not viewer.locator("dialog").is_visible()
-    viewer.wait_for_function("document.activeElement.ariaLabel?.startsWith('Enlarge frame 5')")
+    until(lambda: viewer.evaluate("document.activeElement.ariaLabel ?? ''").startswith("Enlarge frame 5"))
     viewer.keyboard.press("Enter")
     assert title(viewer).startswith("2 of 3")
 
@@ -237,7 +238,7 @@ def test_page_of_two_thousand_frames_with_images_in_a_folder(show, tmp_path):
     ]
     page = show(page=written(tmp_path / "page.html", page_run(*frames)))
     page.locator(".picture").first.click()
-    page.wait_for_function("document.querySelector('#stage img').naturalWidth === 1920")
+    until(lambda: page.evaluate("document.querySelector('#stage img').naturalWidth") == 1920)
     page.keyboard.press("Escape")
     page.locator(".chip", has_text="low score").click()
     assert page.locator("#count").inner_text() == "200 of 2,000 frames, 200 of 2,000 shapes"
