@@ -93,7 +93,7 @@ def test_filters_by_score_and_counts_follow(show, street):
         ("frame number", [2, 4, 7]),
         ("lowest score", [7, 2, 4]),
         ("number of shapes", [7, 2, 4]),
-        ("expected corrections", [7, 2, 4]),
+        ("what to review first", [7, 2, 4]),
     ],
 )
 def test_sorts(show, street, order, frames):

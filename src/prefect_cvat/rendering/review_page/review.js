@@ -60,7 +60,7 @@
     label: content.labels.map((label) => label.name),
   };
   const SORTS = {
-    review: [content.evaluation ? "mistakes" : "expected corrections", (frame) => frame.index],
+    review: ["what to review first", (frame) => frame.index],
     number: ["frame number", (frame) => frame.run * 1e9 + frame.number],
     score: ["lowest score", (frame) => frame.lowest],
     shapes: ["number of shapes", (frame) => -frame.count],
