@@ -32,8 +32,9 @@ def title(page):
 
 
 def scale(page):
-    matrix = page.evaluate("getComputedStyle(document.querySelector('#stage img')).transform")
-    return float(matrix.removeprefix("matrix(").split(",")[0])
+    transform = "getComputedStyle(document.querySelector('#stage img')).transform"
+    until(lambda: page.evaluate(transform) != "none")  # set with the next frame of the screen
+    return float(page.evaluate(transform).removeprefix("matrix(").split(",")[0])
 
 
 def drawn_pixels(page, where="#stage canvas"):
