@@ -127,15 +127,12 @@ def test_wheel_zooms_at_the_pointer_and_zero_fits_again(viewer):
     before = viewer.evaluate(at, [x, y])
     viewer.mouse.move(x, y)
     viewer.mouse.wheel(0, -300)
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) > 1.3 * fitted
+    until(lambda: scale(viewer) > 1.3 * fitted)
     assert viewer.evaluate(at, [x, y]) == pytest.approx(before, abs=0.01)
     viewer.keyboard.press("0")
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) == pytest.approx(fitted)
+    until(lambda: scale(viewer) == pytest.approx(fitted))
     viewer.keyboard.press("+")
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) > fitted
+    until(lambda: scale(viewer) > fitted)
 
 
 def test_drag_pans(viewer):
@@ -146,8 +143,7 @@ def test_drag_pans(viewer):
     viewer.mouse.down()
     viewer.mouse.move(stage["x"] + 380, stage["y"] + 300, steps=4)
     viewer.mouse.up()
-    viewer.wait_for_timeout(100)
-    assert viewer.evaluate(left) == pytest.approx(before + 80, abs=2)
+    until(lambda: viewer.evaluate(left) == pytest.approx(before + 80, abs=2))
 
 
 def test_two_fingers_zoom_on_a_phone(show):
@@ -167,8 +163,7 @@ def test_two_fingers_zoom_on_a_phone(show):
     for spread in (40, 60, 90):
         touch("touchMove", -spread, spread)
     touch("touchEnd")
-    page.wait_for_timeout(150)
-    assert scale(page) > 2 * fitted
+    until(lambda: scale(page) > 2 * fitted)
 
 
 def test_click_selects_a_shape_and_its_row_zooms_to_it(viewer):
@@ -179,8 +174,7 @@ def test_click_selects_a_shape_and_its_row_zooms_to_it(viewer):
     assert rows.nth(1).get_attribute("aria-pressed") == "true"
     fitted = scale(viewer)
     rows.nth(0).click()
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) > 1.5 * fitted
+    until(lambda: scale(viewer) > 1.5 * fitted)
     assert rows.nth(0).get_attribute("aria-pressed") == "true"
 
 
@@ -259,8 +253,9 @@ def test_large_image_that_is_not_there_is_shown_small(browser, tmp_path):
 
 def test_cards_draw_their_shapes_when_they_come_into_view(show):
     page = show(page_run(*(page_frame(number, box(100, 100)) for number in range(60))))
-    assert drawn_pixels(page, ".frame:first-child canvas") > 0
+    page.wait_for_selector(".frame:first-child canvas", state="attached")
+    until(lambda: drawn_pixels(page, ".frame:first-child canvas") > 0)
     assert page.locator(".frame canvas").count() < 60
     page.locator(".frame").last.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
-    assert drawn_pixels(page, ".frame:last-child canvas") > 0
+    page.wait_for_selector(".frame:last-child canvas", state="attached")
+    until(lambda: drawn_pixels(page, ".frame:last-child canvas") > 0)
