@@ -93,7 +93,7 @@ def test_filters_by_score_and_counts_follow(show, street):
         ("frame number", [2, 4, 7]),
         ("lowest score", [7, 2, 4]),
         ("number of shapes", [7, 2, 4]),
-        ("expected corrections", [7, 2, 4]),
+        ("what to review first", [7, 2, 4]),
     ],
 )
 def test_sorts(show, street, order, frames):
@@ -155,7 +155,7 @@ def test_two_runs_are_filters_of_one_page(show, street):
 def test_without_javascript_frames_outlines_and_reasons_can_be_read(show, street):
     page = show(street, scripts=False)
     assert shown(page) == [7, 2, 4]
-    assert page.locator(".frame").first.locator("svg path").count() == 2
+    assert page.locator(".frame").first.locator("svg path").count() == 2  # a person and a car
     assert page.locator(".frame").first.locator("svg").bounding_box()["width"] > 200
     assert not page.locator("#filters").is_visible()
     assert not page.locator("dialog").is_visible()

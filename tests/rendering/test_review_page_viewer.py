@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from browser import needs_chromium
+from polling import until
 from prefect_cvat.frames import Frame
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage
 from rendering.conftest import box, jpeg, page_frame, page_run, written
@@ -31,8 +32,9 @@ def title(page):
 
 
 def scale(page):
-    matrix = page.evaluate("getComputedStyle(document.querySelector('#stage img')).transform")
-    return float(matrix.removeprefix("matrix(").split(",")[0])
+    transform = "getComputedStyle(document.querySelector('#stage img')).transform"
+    until(lambda: page.evaluate(transform) != "none")  # set with the next frame of the screen
+    return float(page.evaluate(transform).removeprefix("matrix(").split(",")[0])
 
 
 def drawn_pixels(page, where="#stage canvas"):
@@ -102,7 +104,7 @@ def test_escape_closes_and_focus_returns_to_the_frame(viewer):
     viewer.keyboard.press("ArrowRight")
     viewer.keyboard.press("Escape")
     assert not viewer.locator("dialog").is_visible()
-    viewer.wait_for_function("document.activeElement.ariaLabel?.startsWith('Enlarge frame 5')")
+    until(lambda: viewer.evaluate("document.activeElement.ariaLabel ?? ''").startswith("Enlarge frame 5"))
     viewer.keyboard.press("Enter")
     assert title(viewer).startswith("2 of 3")
 
@@ -125,15 +127,12 @@ def test_wheel_zooms_at_the_pointer_and_zero_fits_again(viewer):
     before = viewer.evaluate(at, [x, y])
     viewer.mouse.move(x, y)
     viewer.mouse.wheel(0, -300)
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) > 1.3 * fitted
+    until(lambda: scale(viewer) > 1.3 * fitted)
     assert viewer.evaluate(at, [x, y]) == pytest.approx(before, abs=0.01)
     viewer.keyboard.press("0")
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) == pytest.approx(fitted)
+    until(lambda: scale(viewer) == pytest.approx(fitted))
     viewer.keyboard.press("+")
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) > fitted
+    until(lambda: scale(viewer) > fitted)
 
 
 def test_drag_pans(viewer):
@@ -144,8 +143,7 @@ def test_drag_pans(viewer):
     viewer.mouse.down()
     viewer.mouse.move(stage["x"] + 380, stage["y"] + 300, steps=4)
     viewer.mouse.up()
-    viewer.wait_for_timeout(100)
-    assert viewer.evaluate(left) == pytest.approx(before + 80, abs=2)
+    until(lambda: viewer.evaluate(left) == pytest.approx(before + 80, abs=2))
 
 
 def test_two_fingers_zoom_on_a_phone(show):
@@ -165,8 +163,7 @@ def test_two_fingers_zoom_on_a_phone(show):
     for spread in (40, 60, 90):
         touch("touchMove", -spread, spread)
     touch("touchEnd")
-    page.wait_for_timeout(150)
-    assert scale(page) > 2 * fitted
+    until(lambda: scale(page) > 2 * fitted)
 
 
 def test_click_selects_a_shape_and_its_row_zooms_to_it(viewer):
@@ -177,8 +174,7 @@ def test_click_selects_a_shape_and_its_row_zooms_to_it(viewer):
     assert rows.nth(1).get_attribute("aria-pressed") == "true"
     fitted = scale(viewer)
     rows.nth(0).click()
-    viewer.wait_for_timeout(100)
-    assert scale(viewer) > 1.5 * fitted
+    until(lambda: scale(viewer) > 1.5 * fitted)
     assert rows.nth(0).get_attribute("aria-pressed") == "true"
 
 
@@ -237,7 +233,7 @@ def test_page_of_two_thousand_frames_with_images_in_a_folder(show, tmp_path):
     ]
     page = show(page=written(tmp_path / "page.html", page_run(*frames)))
     page.locator(".picture").first.click()
-    page.wait_for_function("document.querySelector('#stage img').naturalWidth === 1920")
+    until(lambda: page.evaluate("document.querySelector('#stage img').naturalWidth") == 1920)
     page.keyboard.press("Escape")
     page.locator(".chip", has_text="low score").click()
     assert page.locator("#count").inner_text() == "200 of 2,000 frames, 200 of 2,000 shapes"
@@ -257,8 +253,9 @@ def test_large_image_that_is_not_there_is_shown_small(browser, tmp_path):
 
 def test_cards_draw_their_shapes_when_they_come_into_view(show):
     page = show(page_run(*(page_frame(number, box(100, 100)) for number in range(60))))
-    assert drawn_pixels(page, ".frame:first-child canvas") > 0
+    page.wait_for_selector(".frame:first-child canvas", state="attached")
+    until(lambda: drawn_pixels(page, ".frame:first-child canvas") > 0)
     assert page.locator(".frame canvas").count() < 60
     page.locator(".frame").last.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
-    assert drawn_pixels(page, ".frame:last-child canvas") > 0
+    page.wait_for_selector(".frame:last-child canvas", state="attached")
+    until(lambda: drawn_pixels(page, ".frame:last-child canvas") > 0)

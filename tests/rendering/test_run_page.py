@@ -61,6 +61,24 @@ def test_frames_with_most_expected_corrections_are_first(client, make_task):
         assert image.size == (second.frame.width, second.frame.height)
 
 
+def test_each_kind_of_doubt_is_named(client, make_task):
+    def detect(context, image):
+        match context.frame_name:
+            case "0000.png":
+                return [rectangle(7, [2, 2, 20, 30], score=0.9), rectangle(7, [2, 2, 20, 31], score=0.8)]
+            case "0001.png":
+                raise ZeroDivisionError
+            case "0002.png":
+                return [rectangle(8, [2, 2, 20, 30], score=0.9)]
+            case _:
+                return [rectangle(7, [i, 2, i + 9, 30], score=0.9) for i in range(0, 60, 10)] * 9
+
+    function = SimpleNamespace(spec=SPEC, detect=detect)
+    run, report = annotated(client, make_task(6), function, on_frame_error="skip")
+    doubts = {frame.frame.number: list(frame.doubts) for frame in page_of(client, run, report).frames}
+    assert [doubts[number] for number in range(3)] == [["overlap"], ["failed"], ["rare label"]]
+
+
 def test_frames_beyond_the_limit_are_those_with_least_to_review(client, make_task):
     run, report = annotated(
         client, make_task(8, chunk_size=2), scores(dict.fromkeys(range(8), 0.9) | {5: 0.2})

@@ -55,6 +55,7 @@ class PageImages:
     def __init__(self, count: int, page: Path | None = None) -> None:
         self._is_embedded = page is None or count <= MAX_EMBEDDED
         self._max_bytes = int(MARGIN * MAX_BYTES / max(count, 1))
+        self._bytes_per_pixel: float | None = None  # of the last image, whichever thread has made it
         self._max_size = MAX_SIZE if self._is_embedded else MAX_THUMBNAIL_SIZE
         self._folder = None if self._is_embedded or page is None else page.with_name(f"{page.stem}_images")
 
@@ -99,18 +100,34 @@ class PageImages:
         return PageImage(self._fitting(large), f"{self._folder.name}/{file.name}")
 
     def _fitting(self, image: PIL.Image.Image) -> bytes:
-        """The largest JPEG of an image that has no more than the bytes of its share."""
+        """The largest JPEG of an image that has no more than the bytes of its share.
+
+        Images of a task are alike: how many bytes a pixel takes is taken from those before.
+        """
         size = min(max(image.size), self._max_size)
-        probe = shrunk(image, min(size, PROBE_SIZE))
-        jpeg = _jpeg(probe, QUALITY)
-        if size > PROBE_SIZE or len(jpeg) > self._max_bytes:
-            size = min(size, max(1, int(max(probe.size) * math.sqrt(self._max_bytes / len(jpeg)))))
-            jpeg = _jpeg(shrunk(image, size), QUALITY)
+        made, jpeg = self._encode(image, min(size, self._fitting_size(image)))
+        if len(jpeg) > self._max_bytes / MARGIN:
+            smaller = max(made.size) * math.sqrt(self._max_bytes / len(jpeg))
+            made, jpeg = self._encode(image, max(1, int(smaller)))
         for quality in LOWER_QUALITIES:
             if len(jpeg) <= self._max_bytes / MARGIN:
                 break
-            jpeg = _jpeg(shrunk(image, size), quality)
+            jpeg = _jpeg(made, quality)
         return jpeg
+
+    def _fitting_size(self, image: PIL.Image.Image) -> int:
+        """The pixels of the longer side with which an image is expected to have the bytes of its share."""
+        if self._bytes_per_pixel is None:
+            self._encode(image, min(PROBE_SIZE, max(image.size)))
+        assert self._bytes_per_pixel is not None
+        scale = math.sqrt(self._max_bytes / (self._bytes_per_pixel * image.width * image.height))
+        return max(1, int(max(image.size) * scale))
+
+    def _encode(self, image: PIL.Image.Image, size: int) -> tuple[PIL.Image.Image, bytes]:
+        made = shrunk(image, size)
+        jpeg = _jpeg(made, QUALITY)
+        self._bytes_per_pixel = len(jpeg) / (made.width * made.height)
+        return made, jpeg
 
 
 def _jpeg(image: PIL.Image.Image, quality: int) -> bytes:

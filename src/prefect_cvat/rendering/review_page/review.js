@@ -60,7 +60,7 @@
     label: content.labels.map((label) => label.name),
   };
   const SORTS = {
-    review: [content.evaluation ? "mistakes" : "expected corrections", (frame) => frame.index],
+    review: ["what to review first", (frame) => frame.index],
     number: ["frame number", (frame) => frame.run * 1e9 + frame.number],
     score: ["lowest score", (frame) => frame.lowest],
     shapes: ["number of shapes", (frame) => -frame.count],
@@ -272,7 +272,14 @@
       if (path) g.stroke(path);
       else g.strokeRect(x1, y1, x2 - x1, y2 - y1);
     };
-    const width = isDots ? lineWidth * 3 : lineWidth;
+    const width = isDots ? lineWidth * 3.5 : lineWidth;
+    if (isDots && isFull && (x2 > x1 || y2 > y1)) {
+      g.globalAlpha = 0.5; // a thin box shows which points belong together
+      g.strokeStyle = color;
+      g.lineWidth = lineWidth / 2;
+      g.strokeRect(x1, y1, x2 - x1, y2 - y1);
+      g.globalAlpha = 1;
+    }
     if (isFull) {
       if (shape[STYLE] === "a") {
         const alpha = g.globalAlpha;

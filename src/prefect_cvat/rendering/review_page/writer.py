@@ -106,7 +106,7 @@ def _card(index: int, frame: PageFrame, colors: dict[str, str], *, is_evaluation
         if frame.image.jpeg
         else ""
     )
-    outlines = "".join(_outline(shape, colors) for shape in frame.shapes[:SHAPES_WITHOUT_SCRIPT])
+    outlines = _outlines(frame.shapes[:SHAPES_WITHOUT_SCRIPT], colors)
     drawn = f" ({len(frame.shapes)} of them drawn)" if len(frame.shapes) < frame.count else ""
     tally = _tally(Counter(shape.label for shape in frame.shapes if shape.kind != "truth"))
     more = frame.reasons[MAX_REASONS:]
@@ -159,13 +159,18 @@ def _ratio(frames: Sequence[PageFrame]) -> float:
     return min(max(ratios[len(ratios) // 2], 1.0), 1.8) if ratios else 1.5
 
 
-def _outline(shape: PageShape, colors: dict[str, str]) -> str:
-    left, top, right, bottom = shape.box
-    path = shape.path or f"M{left} {top}H{right}V{bottom}H{left}Z"
-    width = 7 if shape.style == "dots" else 2
-    return (
-        f'<path d="{path}" stroke="{KINDS[shape.kind].color or colors[shape.label]}" stroke-width="{width}"'
-        ' stroke-linecap="round" vector-effect="non-scaling-stroke"/>'
+def _outlines(shapes: Iterable[PageShape], colors: dict[str, str]) -> str:
+    """The outlines of shapes as SVG paths, one for each color and width."""
+    paths: dict[tuple[str, int], str] = {}
+    for shape in shapes:
+        left, top, right, bottom = map(_short, shape.box)
+        style = KINDS[shape.kind].color or colors[shape.label], 7 if shape.style == "dots" else 2
+        path = shape.path or f"M{left} {top}H{right}V{bottom}H{left}Z"
+        paths[style] = paths.get(style, "") + path
+    return "".join(
+        f'<path d="{path}" stroke="{color}" stroke-width="{width}" stroke-linecap="round"'
+        ' vector-effect="non-scaling-stroke"/>'
+        for (color, width), path in paths.items()
     )
 
 
