@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.plots import plot_precision_recall, plot_thresholds
-from prefect_cvat.evaluation.report.sections import Section, comparison_sections, detail_sections
+from prefect_cvat.evaluation.report.sections import comparison_sections, detail_sections
 from prefect_cvat.evaluation.report.table_formats import html_table
 from prefect_cvat.evaluation.report.tables import (
     HEADINGS,
@@ -102,7 +101,8 @@ def render_evaluation(
         sections=_sections(client, evaluation, compared),
         is_evaluation=True,
     )
-    return render_review_page([page], title=f"Evaluation of {evaluation.predictions}")
+    against = "" if compared is None else f" against {compared.second.predictions}"
+    return render_review_page([page], title=f"Evaluation of {evaluation.predictions}{against}")
 
 
 def _add_shapes(frame: Frame, outcomes: FrameOutcomes, shapes: ShapesByFrame) -> None:
@@ -153,7 +153,7 @@ def _figures(evaluation: TaskEvaluation) -> list[tuple[str, str]]:
 def _sections(
     client: Client, evaluation: TaskEvaluation, compared: TaskComparison | None
 ) -> list[PageSection]:
-    sections = [] if compared is None else _page_sections(comparison_sections(compared, client), is_open=True)
+    sections = [] if compared is None else comparison_sections(compared, client)
     for iou_type, result in evaluation.shapes.items():
         heading = HEADINGS[iou_type]
         sections.append(
@@ -164,14 +164,10 @@ def _sections(
         sections.append(PageSection(f"{heading}: curves", _plots(result)))
         if iou_type != "keypoints":
             sections.append(PageSection(f"{heading}: confusions", _confusions(iou_type, result)))
-        sections += _page_sections(detail_sections(iou_type, result))
+        sections += detail_sections(iou_type, result)
     if evaluation.tags is not None:
         sections.append(PageSection("Tags by label", html_table(tag_rows(evaluation.tags)), is_open=True))
     return sections
-
-
-def _page_sections(sections: Sequence[Section], *, is_open: bool = False) -> list[PageSection]:
-    return [PageSection(section.title, section.content, is_open) for section in sections]
 
 
 def _plots(result: Evaluation) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.comparison.differences import ShapeComparison
@@ -34,41 +33,32 @@ from prefect_cvat.evaluation.report.detail_tables import (
 from prefect_cvat.evaluation.report.table_formats import decimal, html_table
 from prefect_cvat.evaluation.report.tables import HEADINGS
 from prefect_cvat.evaluation.report.worst_frames import address_of_frame
+from prefect_cvat.rendering.review_page.content import PageSection
 
-__all__ = ["Section", "comparison_sections", "detail_sections"]
-
-
-class Section(NamedTuple):
-    """A part of a page.
-
-    Attributes:
-        title: Its heading, as plain text.
-        content: Its content, as HTML.
-    """
-
-    title: str
-    content: str
+__all__ = ["comparison_sections", "detail_sections"]
 
 
-def detail_sections(iou_type: IouType, result: Evaluation) -> list[Section]:
+def detail_sections(iou_type: IouType, result: Evaluation) -> list[PageSection]:
     """Mistakes by kind, average precision by size, and calibration."""
     heading = HEADINGS[iou_type]
     mistakes = html_table(mistake_rows(result), gain_note(result))
     by_label = html_table(mistakes_by_label_rows(result), "Number of mistakes by label")
     sections = [
-        Section(f"{heading}: mistakes by kind", mistakes + by_label),
-        Section(f"{heading}: average precision by size", html_table(size_rows(result))),
+        PageSection(f"{heading}: mistakes by kind", mistakes + by_label),
+        PageSection(f"{heading}: average precision by size", html_table(size_rows(result))),
     ]
     if result.calibration is not None:
         plot = _figure("Precision by score", plot_calibration({"all labels": result.calibration}))
         table = html_table(
             calibration_rows(result), f"Expected calibration error: {decimal(result.calibration_error)}"
         )
-        sections.append(Section(f"{heading}: precision by score", f'<div class="plots">{plot}</div>{table}'))
+        sections.append(
+            PageSection(f"{heading}: precision by score", f'<div class="plots">{plot}</div>{table}')
+        )
     return sections
 
 
-def comparison_sections(comparison: TaskComparison, client: Client) -> list[Section]:
+def comparison_sections(comparison: TaskComparison, client: Client) -> list[PageSection]:
     """The differences, mistakes, sizes, calibration, and the frames that differ most.
 
     Args:
@@ -76,34 +66,34 @@ def comparison_sections(comparison: TaskComparison, client: Client) -> list[Sect
         client: The server, for links to frames.
     """
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in comparison_notes(comparison))
-    sections = [Section(comparison_headline(comparison), f"<ul>{listed}</ul>")]
+    sections = [PageSection(comparison_headline(comparison), f"<ul>{listed}</ul>", is_open=True)]
     for iou_type, shapes in comparison.shapes.items():
         sections += _compared(comparison, iou_type, shapes, client)
     if rows := tag_comparison_rows(comparison):
-        sections.append(Section("Tags compared", html_table(rows)))
+        sections.append(PageSection("Tags compared", html_table(rows)))
     return sections
 
 
 def _compared(
     comparison: TaskComparison, iou_type: IouType, shapes: ShapeComparison, client: Client
-) -> Sequence[Section]:
+) -> Sequence[PageSection]:
     heading = HEADINGS[iou_type]
     first, second = comparison.first.shapes[iou_type], comparison.second.shapes[iou_type]
     calibrations = calibrations_of([comparison.first, comparison.second], iou_type)
     plot = _figure("Precision by score", plot_calibration(calibrations)) if calibrations else ""
     links = [address_of_frame(client, comparison.first, int(each.frame)) for each in shapes.frames]
     sections = [
-        Section(f"{heading} compared", html_table(summary_rows(shapes), LEGEND)),
-        Section(f"{heading}: differences by label", html_table(difference_rows(shapes), LEGEND)),
-        Section(f"{heading}: mistakes compared", html_table(compared_mistake_rows(first, second))),
-        Section(
+        PageSection(f"{heading} compared", html_table(summary_rows(shapes), LEGEND), is_open=True),
+        PageSection(f"{heading}: differences by label", html_table(difference_rows(shapes), LEGEND)),
+        PageSection(f"{heading}: mistakes compared", html_table(compared_mistake_rows(first, second))),
+        PageSection(
             f"{heading}: sizes and calibration compared",
             f'{html_table(compared_size_rows(first, second))}<div class="plots">{plot}</div>',
         ),
     ]
     if shapes.frames:
         sections.append(
-            Section(f"{heading}: frames that differ most", html_table(frame_rows(shapes), links=links))
+            PageSection(f"{heading}: frames that differ most", html_table(frame_rows(shapes), links=links))
         )
     return sections
 
