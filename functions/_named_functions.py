@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.auto_annotation import DetectionFunction
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
 from prefect_cvat.auto_annotation.loading import load_function, takes_parameter
 
 __all__ = ["named_functions"]
@@ -37,8 +38,9 @@ def named_functions(
     elif functions is not None:
         given.update({f"function{number}": each for number, each in enumerate(functions, 1)})
     given.update({name: value for name, value in named.items() if "." not in name})
+    given = {name: wait_for_labels(value) for name, value in given.items()}
     for name, value in given.items():
-        if not isinstance(value, str) and not hasattr(value, "spec"):
+        if not isinstance(value, str | FunctionForTask) and not hasattr(value, "spec"):
             raise TypeError(
                 f"{name} is neither a setting of an ensemble nor a function or the name of one, but {value!r}"
             )

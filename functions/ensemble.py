@@ -8,11 +8,16 @@ found it. So their disagreement lowers the score, by which reports say what to l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from prefect_cvat.auto_annotation import DetectionFunction
+from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.functions._ensemble import EnsembleFunction, ThreeStepEnsemble, Weight
 from prefect_cvat.auto_annotation.functions._named_functions import named_functions
+from prefect_cvat.auto_annotation.functions._nested_function import check_can_be_nested
+from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 
 __all__ = ["EnsembleFunction", "create"]
 
@@ -28,12 +33,13 @@ def create(
     device: str | None = None,
     batch_size: int | None = None,
     **named: Any,
-) -> EnsembleFunction:
+) -> EnsembleFunction | FunctionForTask:
     """Make a detection function of several others.
 
     Labels with the same name are one label. Rectangles of an object are averaged; of its masks, polygons,
     ellipses or cuboids, which are compared by their bounding boxes, the one with the best score stays. A tag
-    stays if functions with at least half of the weight give it.
+    stays if functions with at least half of the weight give it. If a function is made for the labels of a
+    task, so is the ensemble.
 
     Example:
         `create(near="nanodet_detection", tiles="tiled", **{"tiles.function": "nanodet_detection"})`, on the
@@ -83,8 +89,8 @@ def create(
         )
         if any(value <= 0 for value in values):
             raise ValueError(f"the weights of {name} must be more than 0, not {weight}")
-    has_steps = all(hasattr(each, "infer_batch") for each in members.values())
-    return (ThreeStepEnsemble if has_steps else EnsembleFunction)(
+    ensemble = partial(
+        _ensemble,
         members,
         weights=given,
         iou=iou,
@@ -92,3 +98,34 @@ def create(
         score_threshold=score_threshold,
         vote_threshold=vote_threshold,
     )
+    if any(isinstance(each, FunctionForTask) for each in members.values()):
+        return FunctionForTask(ensemble, name="ensemble")
+    return ensemble()
+
+
+def _ensemble(
+    members: Mapping[str, Any],
+    *,
+    task_labels: Sequence[TaskLabel] | None = None,
+    prompts: Prompts | None = None,
+    **settings: Any,
+) -> EnsembleFunction:
+    """Make an ensemble, and those of its functions that are made for the labels of a task.
+
+    Raises:
+        BadFunctionError: A function needs more of a run than images.
+        FunctionLoadError: There are prompts, and no function takes them.
+    """
+    for_task = [each for each in members.values() if isinstance(each, FunctionForTask)]
+    if prompts is not None and not any(each.takes_prompts for each in for_task):
+        raise takes_no_prompts("ensemble")
+    functions = {
+        name: each.make(task_labels, prompts if each.takes_prompts else None)
+        if isinstance(each, FunctionForTask)
+        else each
+        for name, each in members.items()
+    }
+    for function in functions.values():
+        check_can_be_nested(function)
+    has_steps = all(hasattr(each, "infer_batch") for each in functions.values())
+    return (ThreeStepEnsemble if has_steps else EnsembleFunction)(functions, **settings)

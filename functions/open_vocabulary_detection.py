@@ -21,13 +21,13 @@ from prefect_cvat.auto_annotation import (
     rectangle,
 )
 from prefect_cvat.auto_annotation.functions._grounding_dino import GroundingDino
-from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._omdet_turbo import OmDetTurbo
 from prefect_cvat.auto_annotation.functions._owl import Owl
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._transformers import Kind, described, is_a, load
 from prefect_cvat.auto_annotation.functions._word_models import Found, WordModel
+from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import quoted_list

@@ -20,7 +20,6 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     rectangle,
 )
-from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
 from prefect_cvat.auto_annotation.functions._sam3 import (
@@ -43,6 +42,7 @@ from prefect_cvat.auto_annotation.functions._sam3_prompting import (
     different_objects,
 )
 from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
+from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 
 __all__ = ["Sam3DetectionFunction", "create"]

@@ -19,7 +19,6 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     shape,
 )
-from prefect_cvat.auto_annotation.functions._label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
 from prefect_cvat.auto_annotation.functions._sam3 import (
@@ -33,6 +32,7 @@ from prefect_cvat.auto_annotation.functions._sam3 import (
 )
 from prefect_cvat.auto_annotation.functions._sam3_session import FollowedObject, Sam3Session
 from prefect_cvat.auto_annotation.functions._shapes import mask_points
+from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
 
 __all__ = ["Sam3WordTrackingFunction", "create"]

@@ -74,7 +74,9 @@ def test_what_it_was_made_for_depends_on_labels_and_prompts():
 
 
 @pytest.mark.parametrize(
-    "factory", [create, create_without_prompts, Finder, functools.partial(create, size=2)], ids=str
+    "factory",
+    [create, create_without_prompts, Finder, functools.partial(create, size=2)],
+    ids=["function", "function without prompts", "class", "partial"],
 )
 def test_a_factory_waits_for_labels(factory):
     waiting = wait_for_labels(factory)

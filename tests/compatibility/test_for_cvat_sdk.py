@@ -17,6 +17,7 @@ from prefect_cvat import TaskLabel
 from prefect_cvat.auto_annotation import functions
 from prefect_cvat.for_cvat_sdk import as_cvat_sdk
 from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
+from sam3_models import write_tiny_sam3
 
 CLASSES = {1: "person", 2: "bicycle", 3: "car", 4: "motorcycle"}
 KEYPOINTS = [f"point {number}" for number in range(17)]
@@ -40,7 +41,7 @@ WITH_FILES = {
     },
 }
 OF_TRANSFORMERS = ["open_vocabulary_detection", "transformers_detection", "transformers_pose"]
-TRIED = [*WITH_FILES, *MODELS, "onnx_detection", *OF_TRANSFORMERS]
+TRIED = [*WITH_FILES, *MODELS, "onnx_detection", "sam3_detection", *OF_TRANSFORMERS]
 NOT_INSTALLED = {"ultralytics_detection"}
 """Its licence is not ours; it makes the same objects as the others."""
 
@@ -89,6 +90,11 @@ def make(tmp_path):
             return module.create(
                 export(RawYolo(), tmp_path / "yolo.onnx", images, ["output0"], metadata=YOLO_METADATA)
             )
+        if name == "sam3_detection":
+            pytest.importorskip("transformers")
+            write_tiny_sam3(tmp_path)
+            labels = [TaskLabel("person", "mask"), TaskLabel("road", "rectangle")]
+            return module.create(task_labels=labels, model=str(tmp_path), score_threshold=0.0, device="cpu")
         if name in OF_TRANSFORMERS:
             return of_transformers(name, module.create)
         build, options = MODELS[name]

@@ -23,9 +23,11 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
     tag,
 )
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.functions import ensemble
 from prefect_cvat.auto_annotation.functions._weighted_boxes import fuse_boxes
 from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest
@@ -303,3 +305,40 @@ def test_each_box_is_in_one_object_inside_the_extent_of_its_boxes(found):
         assert 0 <= each.score <= 1
         assert len(set(functions[list(each.members)])) == len(each.members)
     assert [each.score for each in fused] == sorted((each.score for each in fused), reverse=True)
+
+
+# --- functions that are made for the labels of a task ---
+
+
+def by_words(*, task_labels, prompts=None):
+    """Finds the first label of the task, with as much confidence as its prompt has letters."""
+    words = (prompts or {}).get(task_labels[0].name, "")
+    found = rectangle(0, [10, 10, 50, 50], score=0.5 + len(words) / 100)
+    return Fixed(found, labels=[label_spec(label.name, number) for number, label in enumerate(task_labels)])
+
+
+def test_ensemble_of_a_function_for_the_labels_of_a_task_is_made_for_them():
+    waiting = ensemble.create({"words": by_words, "fixed": Fixed(rectangle(7, [10, 10, 50, 50], score=0.7))})
+    assert isinstance(waiting, FunctionForTask)
+    made = waiting.make([TaskLabel("car", "rectangle")])
+    assert [label.name for label in made.spec.labels] == ["car"]
+    [found] = made.detect(CONTEXT, IMAGE)
+    assert found.score == pytest.approx(0.6)
+    [found] = waiting.make([TaskLabel("car", "rectangle")], {"car": "a car red"}).detect(CONTEXT, IMAGE)
+    assert found.score == pytest.approx((0.59 + 0.7) / 2)
+
+
+def test_prompts_that_no_function_takes_are_refused():
+    def without_words(*, task_labels):
+        return Fixed(labels=[label_spec(task_labels[0].name, 0)])
+
+    waiting = ensemble.create({"one": without_words, "two": Fixed()})
+    with pytest.raises(FunctionLoadError, match="'ensemble' takes no"):
+        waiting.make([TaskLabel("car", "rectangle")], {"car": "a car"})
+
+
+def test_function_that_reads_shapes_is_refused():
+    reading = Fixed()
+    reading.reads_existing_shapes = True
+    with pytest.raises(BadFunctionError, match="starts from the shapes"):
+        ensemble.create({"one": reading, "two": Fixed()})
