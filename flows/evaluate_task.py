@@ -161,15 +161,17 @@ def evaluate_task(
         if against is None:
             compared, done = None, evaluate_predictions(task, first)
         else:
-            other = against if isinstance(against, CvatFunction) else None
-            with slot_of(other) as loaded:
-                second = (
-                    task.automatic_annotations(against)
-                    if isinstance(against, int)
-                    else predict(
-                        task.with_options(Options.of_form(against, frames, execution)), against, loaded
+            if isinstance(against, CvatFunction):
+                of_function = task.with_options(Options.of_form(against, frames, execution))
+                with slot_of(against) as loaded:
+                    second = predict(of_function, against, loaded)
+            else:
+                with slot_of(None):
+                    second = (
+                        task.written_by(against)
+                        if isinstance(against, str)
+                        else task.automatic_annotations(against)
                     )
-                )
             compared = compare_predictions(
                 task, first, second, resamples=comparison.resamples, seed=comparison.seed
             )
@@ -196,8 +198,8 @@ def _against(
     execution: ExecutionSettings,
     labels: LabelOptions,
     annotations: AnnotationOptions,
-) -> CvatFunction | int | None:
-    """The function to compare with, or the task whose automatic annotations to compare with.
+) -> CvatFunction | int | str | None:
+    """What to compare with: a function, a task with automatic annotations, or an earlier run.
 
     Raises:
         ValueError: A file was chosen: a form must not read files of the worker.
@@ -208,8 +210,11 @@ def _against(
     if kind in ("coco_file", "function_file"):
         raise ValueError(
             f"{argument('against')} is the file {name!r}; a flow compares with a function by name, with"
-            " 'automatic', or with the automatic annotations of another task as 'task:ID'"
+            " 'automatic', with the automatic annotations of another task as 'task:ID', or with an earlier"
+            " run as 'run:ID'"
         )
+    if kind == "run":
+        return name
     if kind in ("automatic", "task"):
         return int(name or task_id)
     if kind == "none":

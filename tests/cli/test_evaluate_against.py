@@ -53,7 +53,7 @@ def test_compares_with_another_function_and_writes_a_page(server, function, draw
     done = run_command_text(
         *server, "evaluate", drawn_task, "--function-file", function, "--against", function,
         "--against-parameters", '{"shift": "float:8", "label": "str:vehicle"}',
-        "--against-label-map", '{"vehicle": "car"}', "--report", page, "--resamples", "50",
+        "--against-label-map", '{"vehicle": "car"}', "--page", page, "--resamples", "50",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split()[1:4] for line in done.stdout.splitlines() if line.startswith("  ")}

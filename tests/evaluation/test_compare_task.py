@@ -6,7 +6,7 @@ import pytest
 
 from coco_photos import create_task, read_coco
 from pictures import picture
-from prefect_cvat import export_task
+from prefect_cvat import export_task, undo_run
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     annotate_task,
@@ -20,7 +20,7 @@ from prefect_cvat.evaluation import compare_task, evaluate_task
 from prefect_cvat.evaluation.report.comparison_tables import comparison_lines, render_comparison_markdown
 from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
 from prefect_cvat.evaluation.report.worst_frames import most_different_frames
-from prefect_cvat.exceptions import BadFunctionError, NoDataError, NothingToEvaluateError
+from prefect_cvat.exceptions import BadFunctionError, NoDataError, NothingToEvaluateError, RunNotFoundError
 from prefect_cvat.options.run_options import Options
 from review_pages import content_of
 
@@ -347,3 +347,41 @@ def test_automatic_annotations_of_other_frames_are_none_to_evaluate(client, make
         NothingToEvaluateError, match="no automatic annotations .* on the 1 frame to evaluate"
     ):
         evaluate_task(client, task_id)
+
+
+# --- with an earlier run ---
+
+
+@pytest.fixture
+def replaced_run(client, cars):
+    """A run that found nothing right, and was replaced by one that did."""
+    wrong = annotate_task(client, cars, Boxes([2, 2, 8, 8], score=0.5))
+    annotate_task(client, cars, Boxes(), existing="replace_auto")
+    return wrong.run
+
+
+def test_automatic_annotations_are_compared_with_an_earlier_run(client, cars, replaced_run):
+    done = compare_task(client, cars, None, replaced_run[:8], resamples=20)
+    assert (metric(done, "recall").first, metric(done, "recall").second) == (1, 0)
+    assert done.second.predictions == f"run {replaced_run[:8]} (Boxes)"
+
+
+def test_a_run_that_was_undone_or_is_of_another_task_is_refused(client, cars, make_task, replaced_run):
+    other = make_task(2)
+    draw(client, other, [box(0, label_ids(client, other)["car"])])
+    with pytest.raises(RunNotFoundError, match=f"was on task {cars} of"):
+        compare_task(client, other, Boxes(), replaced_run)
+    with pytest.raises(RunNotFoundError, match="there is no record of a run '00000000'"):
+        compare_task(client, cars, Boxes(), "00000000")
+    undone = annotate_task(client, cars, Boxes([2, 2, 8, 8])).run
+    undo_run(client, undone)
+    with pytest.raises(RunNotFoundError, match=f"there is no record of a run '{undone}'"):
+        compare_task(client, cars, Boxes(), undone)
+
+
+def test_a_run_on_other_frames_is_refused(client, make_task):
+    task_id = make_task(6)
+    run = annotate_task(client, task_id, Boxes(), frames="5").run
+    draw(client, task_id, [box(0, label_ids(client, task_id)["car"])])
+    with pytest.raises(NothingToEvaluateError, match=f"run {run[:8]} .* has written nothing on the 1 frame "):
+        compare_task(client, task_id, Boxes(), run)

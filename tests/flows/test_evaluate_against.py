@@ -14,6 +14,7 @@ from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.evaluation_options import ComparisonOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.records.record_reader import recorded_runs
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -98,3 +99,16 @@ def test_files_and_comparisons_of_annotations_with_themselves_are_refused(creden
     with pytest.raises(ValueError, match="would be compared with themselves"):
         evaluate_task(annotated_task, credentials, comparison=ComparisonOptions(against="automatic"))
     assert last_run().state_name == "Failed"
+
+
+def test_compares_with_an_earlier_run(credentials, annotated_task):
+    [recorded] = [run for run in recorded_runs() if run.task_id == annotated_task]
+    done = evaluate_task(
+        annotated_task,
+        credentials,
+        function="nanodet_detection",
+        labels=LABELS,
+        comparison=ComparisonOptions(against=f"run:{recorded.run[:8]}", resamples=20),
+    )
+    assert done.second.predictions == f"run {recorded.run[:8]} (TorchvisionDetectionFunction)"
+    assert done.shapes["bbox"].overall.metrics["recall"].difference == 0

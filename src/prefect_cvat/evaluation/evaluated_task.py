@@ -21,6 +21,7 @@ from prefect_cvat.evaluation.inputs.predictions import (
     read_other_task,
     read_run_annotations,
 )
+from prefect_cvat.evaluation.inputs.recorded_run import read_recorded_run
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import TaskInfo, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
@@ -148,6 +149,10 @@ class EvaluatedTask:
         return read_other_task(
             self.client, self.info, self.frames, task_id, ignore_case=self.options.ignore_case
         )
+
+    def written_by(self, run: str) -> Predictions:
+        """What an earlier run on the task has written, see `read_recorded_run`."""
+        return read_recorded_run(self.client.url, self.info, self.frames, run)
 
     def coco_file(self, file: Path) -> Predictions:
         """The annotations of a data set in COCO's format, see `read_coco_file`."""

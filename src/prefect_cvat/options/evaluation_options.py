@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,12 +15,16 @@ from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 __all__ = ["AgainstKind", "ComparisonOptions", "EvaluationOptions"]
 
 AgainstKind = Literal[
-    "none", "automatic", "task", "coco_file", "function", "function_module", "function_file"
+    "none", "automatic", "task", "run", "coco_file", "function", "function_module", "function_file"
 ]
 """What evaluated annotations are compared with."""
 
 FUNCTIONS: frozenset[AgainstKind] = frozenset({"function", "function_module", "function_file"})
 """The kinds that are functions."""
+
+
+_RUN_ID = re.compile(r"[\w-]{8,64}")
+"""The id of a run, or its beginning. Not a path: a form must not name files of a worker."""
 
 
 class EvaluationOptions(OptionModel):
@@ -58,12 +63,12 @@ class ComparisonOptions(OptionModel):
 
     against: Annotated[
         str | None,
-        OnCommandLine(metavar="FUNCTION|automatic|task:ID|FILE"),
+        OnCommandLine(metavar="FUNCTION|automatic|task:ID|run:ID|FILE"),
         Field(
             description=(
                 "Compare with another function (a name, a module, or a .py file), with the automatic"
-                " annotations of the task or of another one with the same images, or with a COCO data set"
-                " (.json)."
+                " annotations of the task or of another one with the same images, with what an earlier run on"
+                " the task has written, or with a COCO data set (.json)."
             )
         ),
     ] = None
@@ -116,7 +121,7 @@ class ComparisonOptions(OptionModel):
         """What is compared with, and its name, path or number; `none` for nothing.
 
         Raises:
-            ValueError: The number of the task is missing.
+            ValueError: The number of the task, or the id of the run, is missing.
         """
         text = (self.against or "").strip()
         if not text:
@@ -128,6 +133,13 @@ class ComparisonOptions(OptionModel):
             if not number.isdecimal():
                 raise ValueError(f"{argument('against')} is {text!r}; write task:ID, such as task:42")
             return "task", number
+        if kind == "run":
+            if not _RUN_ID.fullmatch(number):
+                raise ValueError(
+                    f"{argument('against')} is {text!r}; write run:ID, with at least the first eight"
+                    " characters of an id from `prefect-cvat runs`"
+                )
+            return "run", number
         if text.endswith(".json"):
             return "coco_file", text
         if text.endswith(".py"):

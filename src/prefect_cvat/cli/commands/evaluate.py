@@ -191,6 +191,8 @@ def _load_against(comparison: ComparisonOptions, function: FunctionChoice) -> Ag
     kind, name = comparison.against_source
     if kind == "task":
         return int(name)
+    if kind == "run":
+        return name
     if kind == "coco_file":
         return Path(name)
     if kind in ("none", "automatic"):

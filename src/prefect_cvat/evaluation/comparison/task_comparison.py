@@ -25,10 +25,10 @@ from prefect_cvat.runs.execution.progress_bar import Progress
 
 __all__ = ["Against", "TaskComparison", "check_not_itself", "compare_predictions", "compare_task"]
 
-Against: TypeAlias = DetectionFunction | int | Path | None
+Against: TypeAlias = DetectionFunction | int | str | Path | None
 """What a function or the automatic annotations of a task are compared with: a function; the id of another
-task with the same images, for its automatic annotations; a data set in COCO's format; None for the automatic
-annotations of the task itself."""
+task with the same images, for its automatic annotations; the id of an earlier run on the task, for what it
+has written; a data set in COCO's format; None for the automatic annotations of the task itself."""
 
 
 class TaskComparison(BaseModel):
@@ -113,6 +113,8 @@ def compare_task(
     )
     if isinstance(against, Path):  # first, because it may be unreadable
         second = task.coco_file(against)
+    elif isinstance(against, str):
+        second = task.written_by(against)
     elif against is None or isinstance(against, int):
         second = task.automatic_annotations(against)
     else:
