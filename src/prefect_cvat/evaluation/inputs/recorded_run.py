@@ -46,7 +46,11 @@ def read_recorded_run(server: str, info: TaskInfo, frames: Sequence[Frame], run:
     written = WrittenByRun(recorded)
     labels = {label.id for label in info.labels}
     found, unknown = FrameAnnotations(), 0
-    every = ((each.kind, each.body) for each in written.annotations())
+    every = (
+        (each.kind, each.body)
+        for each in written.annotations()
+        if (each.kind, each.id) not in written.removed  # by `undo`
+    )
     numbers = frozenset(frame.number for frame in frames)
     part = every, range(min(numbers, default=0), max(numbers, default=0) + 1)
     for kind, annotation in annotations_on_frames([part], frames, automatic=None):
