@@ -28,8 +28,8 @@ def downloaded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def downloaded_word_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny model of words with random weights, in the cache of the Hugging Face Hub."""
+def word_model_cache(tmp_path: Path) -> Path:
+    """A cache of the Hugging Face Hub with a tiny model of words with random weights."""
     from tiny_word_models import mm_grounding_dino
 
     cache = tmp_path / "hub"
@@ -41,5 +41,11 @@ def downloaded_word_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     processor.save_pretrained(snapshot)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(snapshot.name)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture
+def downloaded_word_model(word_model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of the Hugging Face Hub is one with a tiny model of words."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(word_model_cache))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -39,7 +39,9 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("example", list(examples_of_help()))
-def test_example_of_help_text_runs(example, sandbox, client, tmp_path, monkeypatch):
+def test_example_of_help_text_runs(example, sandbox, client, tmp_path, monkeypatch, word_model_cache):
+    monkeypatch.setenv("HF_HUB_CACHE", str(word_model_cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     make = create_clip if " track " in example else create_photograph
     instead = {SERVER: sandbox.url, "alice": f"{sandbox.user}:{sandbox.password}", "123": str(make(client))}
     monkeypatch.chdir(tmp_path)

@@ -88,7 +88,7 @@ def test_own_file_that_calls_as_cvat_sdk(annotate, client, task, tmp_path):
     [
         ([], "choose one function: -p name=str:nanodet_detection"),
         (["-p", "name=str:tiled", "-p", "module=str:mine"], "name and module given"),
-        (["-p", "name=str:nosuch"], "there is no function 'nosuch'; there are grabcut_interaction"),
+        (["-p", "name=str:nosuch"], "there is no function 'nosuch'; there are ensemble, grabcut_interaction"),
         (["-p", "name=str:tiled", "-p", "tiles=int:2"], "missing a required argument: 'function'"),
         (["-p", "file=str:nowhere.py"], "there is no file 'nowhere.py'"),
     ],
