@@ -3,9 +3,6 @@
 import json
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_cvat.auto_annotation import annotate_task
 from prefect_cvat.auto_annotation.functions import nanodet_detection
@@ -15,6 +12,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.evaluation_options import ComparisonOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.records.record_reader import recorded_runs
+from task_runs import artifacts_of, last_run
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -37,19 +35,6 @@ def annotated_task(client) -> int:
         own = [shape for shape in shapes if job.start_frame <= shape["frame"] <= job.stop_frame]
         client.create_job_annotations(job.id, {"shapes": own, "tags": [], "tracks": []})
     return task_id
-
-
-def last_run():
-    with get_client(sync_client=True) as prefect:
-        return prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)[0]
-
-
-def artifacts_of(flow_run):
-    with get_client(sync_client=True) as prefect:
-        found = prefect.read_artifacts(
-            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id])), limit=50
-        )
-    return {artifact.key: artifact for artifact in found}
 
 
 def test_compares_two_functions_and_publishes_artifacts(credentials, annotated_task):

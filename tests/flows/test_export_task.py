@@ -3,14 +3,11 @@
 import json
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.flows.export_task import export_task
 from prefect_cvat.options.export_options import ExportOptions
-from task_runs import stages_of
+from task_runs import artifacts_of, last_run, stages_of
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -25,20 +22,6 @@ def folder(monkeypatch, tmp_path):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setenv("PREFECT_CVAT_EXPORTS_DIR", str(tmp_path / "exports"))
     return tmp_path / "exports"
-
-
-def last_run():
-    with get_client(sync_client=True) as prefect:
-        [run] = prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
-    return run
-
-
-def artifacts_of(run):
-    with get_client(sync_client=True) as prefect:
-        found = prefect.read_artifacts(
-            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-        )
-    return {artifact.key: artifact for artifact in found}
 
 
 def test_exports_what_a_function_finds(credentials, client, make_task, folder):
