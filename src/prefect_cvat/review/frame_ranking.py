@@ -38,6 +38,11 @@ RARE_CORRECTIONS = 0.5
 """Expected corrections of a shape because its label is rare."""
 
 
+MAX_MISSED_FACTOR = 2.0
+"""How many times the objects that corrections have shown to be missed may be expected to be missed: on few
+corrections the number is uncertain."""
+
+
 class FrameReview(BaseModel):
     """A frame to review.
 
@@ -131,7 +136,10 @@ class _Run:
         self._rare = {label for label, count in counts.items() if count < RARE_FRACTION * counts.total()}
         self._nonempty_fraction = 1 - self._empty / done if done else 0.0
         self._mean_count = counts.total() / done if done else 0.0
-        self._rest_missed = max(0.0, (missed_per_frame or 0.0) - unwritten / max(done, 1))
+        per_frame = unwritten / max(done, 1)
+        missed = per_frame if missed_per_frame is None else missed_per_frame
+        self._rest_missed = max(0.0, missed - per_frame)
+        self._missed_scale = min(1.0, MAX_MISSED_FACTOR * missed / per_frame) if per_frame else 1.0
 
     def expected_corrections(self, summary: FrameSummary) -> float:
         """The expected corrections, rounded as they are shown, so that equal numbers are ordered by frame."""
@@ -146,10 +154,11 @@ class _Run:
     def _missed(self, summary: FrameSummary) -> float:
         """The expected number of objects that are missed on a frame.
 
-        Detections below the threshold say on which frames. If more objects are missed than these can be,
-        nothing says where, and every frame gets the same share of the rest.
+        Detections below the threshold say on which frames. Where corrections have shown how many are missed,
+        and the detections are fewer, nothing says where the rest is, and every frame gets the same share of
+        it. If they would be more than `MAX_MISSED_FACTOR` times as many, each counts less.
         """
-        missed = summary.expected_missed
+        missed = self._missed_scale * summary.expected_missed
         if summary.is_empty:
             missed = max(missed, self._nonempty_fraction)
         return missed + self._rest_missed
