@@ -37,7 +37,14 @@ from prefect_cvat.runs.execution.progress_bar import LoggedProgress
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.client_retries import client_retries
 
-__all__ = ["ArtifactProgress", "data_uri", "draw_frames", "publish_report", "warn_if_refused"]
+__all__ = [
+    "ArtifactProgress",
+    "data_uri",
+    "draw_frames",
+    "publish_report",
+    "warn_if_not_drawn",
+    "warn_if_refused",
+]
 
 SECONDS_BETWEEN_UPDATES = 5.0
 """The progress bar is updated at most this often."""
@@ -165,11 +172,24 @@ def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Drawing]:
     Returns:
         The pictures; none, after a warning, if CVAT does not send the images or annotations.
     """
-    try:
+    with warn_if_not_drawn(f"the frames of task {plan.task.id}"):
         return draw_sample_frames(client, plan, how_many)
-    except PrefectCvatError as error:
-        get_run_logger().warning("no frames of task %s can be drawn: %s", plan.task.id, error)
-        return []
+    return []
+
+
+@contextmanager
+def warn_if_not_drawn(what: str) -> Iterator[None]:
+    """Log a warning instead of raising when frames cannot be drawn, or a page cannot be written.
+
+    Args:
+        what: What is missing then, such as `the page of task 42`.
+    """
+    try:
+        yield
+    except (PrefectCvatError, ValueError, OSError) as error:
+        get_run_logger().warning(
+            "%s could not be made: %s; the annotations in CVAT are not affected", what, describe_error(error)
+        )
 
 
 @contextmanager

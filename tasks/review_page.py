@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 
-from prefect_cvat.exceptions import PrefectCvatError, StorageError
-from prefect_cvat.messages.bounded_text import describe_error
+from prefect_cvat.exceptions import StorageError
 from prefect_cvat.settings import Settings
-from prefect_cvat.tasks.artifacts import warn_if_refused
+from prefect_cvat.tasks.artifacts import warn_if_not_drawn, warn_if_refused
 
 __all__ = ["publish_page"]
 
@@ -35,19 +33,14 @@ def publish_page(task_id: int, description: str, write: Callable[[Path, int], No
     if settings.pages_dir is None:
         return
     file = settings.pages_dir / f"task-{task_id}-{flow_run.id}.html"
-    try:
+    with warn_if_not_drawn(f"the page of task {task_id}"):
         _make_folder(settings.pages_dir)
         write(file, MAX_FRAMES)
-    except PrefectCvatError as error:
-        get_run_logger().warning(
-            "the page of task %s could not be made: %s; the annotations in CVAT are not affected",
-            task_id,
-            describe_error(error),
+        link = (
+            file.as_uri() if settings.pages_url is None else f"{settings.pages_url.rstrip('/')}/{file.name}"
         )
-        return
-    link = file.as_uri() if settings.pages_url is None else f"{settings.pages_url.rstrip('/')}/{file.name}"
-    with warn_if_refused():
-        create_link_artifact(link, "Review the frames", f"page-task-{task_id}", description)
+        with warn_if_refused():
+            create_link_artifact(link, "Review the frames", f"page-task-{task_id}", description)
 
 
 def _make_folder(folder: Path) -> None:

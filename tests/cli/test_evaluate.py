@@ -62,6 +62,7 @@ def test_prints_tables_and_writes_a_page_and_thresholds_for_annotate(
     assert "not evaluated: frames without manual annotations (1)" in done.stdout
     found = ["truth car", "found car 0.8", "false alarm person 0.3"]
     assert captions_of(page) == [found, found]
+    assert page.read_text().count(">1 mistake<") == 2
     halfway = pytest.approx(0.55)  # between what is right and what is wrong
     assert json.loads(thresholds.read_text()) == {"car": halfway, "person": halfway}
 

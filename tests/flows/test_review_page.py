@@ -52,6 +52,18 @@ def test_link_leads_to_the_web_server_that_serves_the_folder(
     assert link_of(task_id) == [f"[Review the frames](https://reports.example.com/cvat/{file.name})"]
 
 
+def test_broken_mask_of_somebody_else_is_not_drawn(credentials, client, make_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_PAGES_DIR", str(tmp_path))
+    task_id = make_task(1)
+    label, [job] = client.labels(task_id)[0].id, client.jobs(task_id)
+    mask = {"type": "mask", "frame": 0, "label_id": label, "points": [0, 50, 0, 0, 3, 3], "source": "manual"}
+    client.create_job_annotations(job.id, {"shapes": [mask]})
+    assert annotate_task(task_id, credentials, function=FUNCTION, labels=ALLOW).added == 1
+    [file] = tmp_path.iterdir()
+    assert "not drawn: 1 shape whose points are wrong" in file.read_text()
+    assert len(link_of(task_id)) == 1
+
+
 def test_run_goes_on_without_a_folder_for_its_page(credentials, client, make_task, tmp_path, monkeypatch):
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv("PREFECT_CVAT_PAGES_DIR", str(tmp_path / "a file" / "pages"))

@@ -120,6 +120,12 @@ def test_missed_and_false_shapes_of_an_evaluation(show):
     assert shown(page) == [1]
 
 
+def test_card_counts_all_mistakes_of_its_frame(show):
+    drawn = box(9, 9, kind="missed", score=None)
+    page = show(page_run(page_frame(0, drawn, count=3000, mistakes=3000), is_evaluation=True))
+    assert page.locator(".frame .expected").text_content() == "3000 mistakes"
+
+
 def test_what_was_looked_at_is_kept_for_the_server_task_and_run(show, street, browser, tmp_path):
     page = show(street)
     page.locator(".actions input").first.check()

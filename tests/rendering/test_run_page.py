@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,19 +188,48 @@ def test_long_outlines_are_simplified():
 
 # --- bounds ---
 
+FRAMES = [Frame(number, f"{number}.jpg", 99, 99) for number in range(3)]
+BOX = {"type": "rectangle", "points": [0, 0, 9, 9]}
+
 
 def test_shapes_beyond_the_bound_are_left_out_where_most_are(monkeypatch):
     monkeypatch.setattr(shapes_by_frame, "MAX_SHAPES", 100)
     shapes = ShapesByFrame()
     for number in range(500):
-        score = number / 500
-        shapes.add(0, page_shape({"type": "rectangle", "points": [0, 0, 9, 9], "score": score}, "car", 99))
+        shapes.add(FRAMES[0], BOX | {"score": number / 500}, "car")
     for _ in range(30):
-        shapes.add(1, page_shape({"type": "rectangle", "points": [0, 0, 9, 9]}, "car", 99))
+        shapes.add(FRAMES[1], BOX, "car")
     assert (len(shapes.of(1)), shapes.count(1)) == (30, 30)
-    assert 50 < len(shapes.of(0)) <= 70
-    assert shapes.count(0) == 500
-    assert max(shape.score for shape in shapes.of(0)) < 0.3
+    assert (len(shapes.of(0)), shapes.count(0)) == (70, 500)
+    assert max(shape.score for shape in shapes.of(0)) == 69 / 500
+
+
+def test_mistakes_are_left_out_last(monkeypatch):
+    monkeypatch.setattr(shapes_by_frame, "MAX_SHAPES", 100)
+    shapes = ShapesByFrame()
+    for frame in FRAMES[:3]:
+        for _ in range(60):
+            shapes.add(frame, BOX | {"score": 0.9}, "car", kind="found")
+        for _ in range(20):
+            shapes.add(frame, BOX, "car", kind="missed")
+    drawn = [Counter(shape.kind for shape in shapes.of(frame.number)) for frame in FRAMES[:3]]
+    assert [each["missed"] for each in drawn] == [20, 20, 20]
+    assert sum(each.total() for each in drawn) == 100
+
+
+def test_shapes_whose_points_are_wrong_are_counted_and_not_drawn(client, make_task):
+    run, report = annotated(client, make_task(2), scores({0: 0.9, 1: 0.9}))
+    broken = {"type": "mask", "frame": 1, "points": [0, 50, 0, 0, 3, 3], "source": "manual"}
+    label = client.labels(report.task_id)[0].id
+    client.create_job_annotations(
+        client.jobs(report.task_id)[0].id, {"shapes": [broken | {"label_id": label}]}
+    )
+    page = page_of(client, run, report)
+    assert {frame.frame.number: (len(frame.shapes), frame.count) for frame in page.frames} == {
+        0: (1, 1),
+        1: (1, 2),
+    }
+    assert "not drawn: 1 shape whose points are wrong" in page.notes
 
 
 def opened(count, size=(1920, 1080)):

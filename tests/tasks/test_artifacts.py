@@ -138,7 +138,7 @@ def test_warns_if_frames_cannot_be_drawn(client, make_task, sandbox):
     impatient.login((sandbox.user, sandbox.password))
     with all_that_is_logged() as lines:
         assert draw(make_task(2)) == []
-    assert [line for line in lines() if "no frames of task" in line and "can be drawn" in line]
+    assert [line for line in lines() if "the frames of task" in line and "could not be made" in line]
 
 
 def test_refused_report_is_logged_without_its_content(monkeypatch):

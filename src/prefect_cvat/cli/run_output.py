@@ -100,7 +100,7 @@ def write_page(
             max_frames=output.page_frames,
             quality=run.options.quality,
         )
-    except PrefectCvatError as error:
+    except (PrefectCvatError, ValueError, OSError) as error:
         error.add_note(f"the run on task {report.task_id} is done; only its page {str(file)!r} is missing")
         raise
     stderr.print(f"drawn in {file}", markup=False)

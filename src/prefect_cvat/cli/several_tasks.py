@@ -105,7 +105,7 @@ def execute_several(
                 print_lines(report_lines(report), report, as_json=False)
             try:
                 write_page(run, report, output, is_numbered=True)
-            except PrefectCvatError as error:
+            except (PrefectCvatError, ValueError, OSError) as error:
                 done.failed[task.id] = one_line(str(error))
                 _print_error(task, error)
     if done.failed:

@@ -7,6 +7,7 @@ import colorsys
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,7 +58,7 @@ def render_frame(
     width: int = WIDTH,
     colors: Colors | None = None,
 ) -> str:
-    """Draw a frame as a self-contained SVG.
+    """Draw a frame as a self-contained SVG. Shapes with wrong points are left out.
 
     Args:
         annotated: The frame.
@@ -82,9 +83,10 @@ def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, w
     longer = max(frame.width, frame.height)
     unit = longer / 100  # line widths and font sizes are relative to the image
     captions: list[tuple[float, float]] = []  # the corners of the captions so far
-    drawn = "".join(
-        _shape(shape, labels, colors, frame, unit, captions) for shape in annotated.shapes[:MAX_SHAPES]
-    )
+    drawn = ""
+    for shape in annotated.shapes[:MAX_SHAPES]:
+        with suppress(ValueError):  # somebody may have written a shape with wrong points to the server
+            drawn += _shape(shape, labels, colors, frame, unit, captions)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
         f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'

@@ -28,7 +28,6 @@ from prefect_cvat.models import Job, Label
 from prefect_cvat.planning.label_mapping import build_mapping
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun
 from prefect_cvat.rendering.review_page.page_images import PageImages
-from prefect_cvat.rendering.review_page.shape_paths import page_shape
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.sample_frames import label_names
 from prefect_cvat.review.frame_ranking import rank_frames
@@ -113,9 +112,7 @@ def _page_frames(
     }
     shapes = ShapesByFrame()
     for shape in found.shapes:
-        frame = frames[shape["frame"]]
-        size = max(frame.width, frame.height)
-        shapes.add(frame.number, page_shape(shape, names[shape["label_id"]], size))
+        shapes.add(frames[shape["frame"]], shape, names[shape["label_id"]])
     tags: dict[int, list[str]] = {}
     for tag in found.tags:
         tags.setdefault(tag["frame"], []).append(names[tag["label_id"]])

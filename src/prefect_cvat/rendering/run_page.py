@@ -16,7 +16,6 @@ from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun
 from prefect_cvat.rendering.review_page.page_images import PageImages
-from prefect_cvat.rendering.review_page.shape_paths import page_shape
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.review_page.writer import list_section, render_review_page
 from prefect_cvat.rendering.sample_frames import each_on_frames, label_names
@@ -109,6 +108,7 @@ def page_of_run(
         ],
         notes=[
             *_shown(len(numbers), len(plan.frames)),
+            *shapes.notes(),
             *([f"nothing to do: {report.nothing_to_do}"] if report.nothing_to_do else []),
             *(f"not complete: {end}" for end in report.open_ends),
         ],
@@ -163,16 +163,14 @@ def _annotations_of(
             if kind == "tags":
                 tags.setdefault(number, []).append(label)
                 continue
-            frame = by_number[number]
             is_manual = annotation.get("source") not in ("auto", "semi-auto")
-            shape = page_shape(
+            shapes.add(
+                by_number[number],
                 _without_score(annotation) if is_manual else annotation,
                 label,
-                max(frame.width, frame.height),
                 kind="manual" if is_manual else "machine",
                 note=f"#{annotation['track']}" if "track" in annotation else "",
             )
-            shapes.add(number, shape)
     return shapes, tags
 
 

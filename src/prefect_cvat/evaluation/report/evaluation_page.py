@@ -34,7 +34,6 @@ from prefect_cvat.evaluation.report.worst_frames import (
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.frames import Frame, Quality
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, PageSection
-from prefect_cvat.rendering.review_page.shape_paths import page_shape
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.review_page.writer import render_review_page
 from prefect_cvat.rendering.run_page import fetch_page_images
@@ -97,7 +96,7 @@ def render_evaluation(
         url=evaluation.url,
         subtitle=headline(evaluation),
         figures=_figures(evaluation),
-        notes=[*shown, *notes(evaluation)],
+        notes=[*shown, *shapes.notes(), *notes(evaluation)],
         sections=_sections(client, evaluation, compared),
         is_evaluation=True,
     )
@@ -108,8 +107,7 @@ def render_evaluation(
 def _add_shapes(frame: Frame, outcomes: FrameOutcomes, shapes: ShapesByFrame) -> None:
     for each in outcomes.shapes:
         note = f"(is {each.true_label})" if each.outcome == "wrong label" else ""
-        size = max(frame.width, frame.height)
-        shapes.add(frame.number, page_shape(each.shape, each.label, size, kind=each.outcome, note=note))
+        shapes.add(frame, each.shape, each.label, kind=each.outcome, note=note)
 
 
 def _page_frame(
@@ -128,6 +126,7 @@ def _page_frame(
         outcomes.counts.total(),
         url=address_of_frame(client, evaluation, frame.number),
         reasons=list(summary.values()),
+        mistakes=outcomes.mistakes,
     )
 
 

@@ -95,6 +95,7 @@ class PageFrame:
         corrections: The number of corrections that a human is expected to make; None if it is not known.
         doubts: The kinds of doubt, such as `low score`.
         reasons: Why it should be reviewed, in words.
+        mistakes: The number of mistakes, of an evaluation.
     """
 
     frame: Frame
@@ -106,6 +107,7 @@ class PageFrame:
     corrections: float | None = None
     doubts: Sequence[str] = ()
     reasons: Sequence[str] = ()
+    mistakes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

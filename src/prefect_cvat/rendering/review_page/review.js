@@ -19,7 +19,6 @@
   frames.forEach((frame, index) => {
     frame.index = index;
     frame.card = cards[index];
-    frame.mistakes = frame.shapes.filter((shape) => content.kinds[shape[KIND]].mistake).length;
     frame.lowest = frame.shapes.reduce((low, shape) => Math.min(low, shape[SCORE] ?? 1), 1);
   });
 

@@ -52,10 +52,7 @@ def render_review_page(runs: Sequence[PageRun], *, title: str) -> str:
         title=_escape(title),
         style=style,
         runs="".join(_run(run, is_alone=len(runs) == 1) for run in runs),
-        frames="\n".join(
-            _card(index, frame, colors, is_evaluation=runs[run].is_evaluation)
-            for index, (run, frame) in enumerate(numbered)
-        ),
+        frames="\n".join(_card(index, frame, colors) for index, (_, frame) in enumerate(numbered)),
         is_filled=" hidden" if numbered else "",
         nothing="No frame matches." if numbered else "There are no frames to show.",
         content=_json(_content(runs, numbered, colors)),
@@ -96,7 +93,7 @@ def _run(run: PageRun, *, is_alone: bool) -> str:
     )
 
 
-def _card(index: int, frame: PageFrame, colors: dict[str, str], *, is_evaluation: bool) -> str:
+def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
     name, number = _escape(frame.frame.name), frame.frame.number
     width, height = frame.frame.width, frame.frame.height
     what = f"frame {number}, {name}: {pluralize(frame.count, 'shape')}"
@@ -118,8 +115,8 @@ def _card(index: int, frame: PageFrame, colors: dict[str, str], *, is_evaluation
         f'<div class="about"><h3 id="name-{index}">{name}</h3>',
         f'<p class="soft">frame {number} · {width} × {height} · {pluralize(frame.count, "shape")}{drawn}</p>',
     ]
-    if is_evaluation and (mistakes := sum(KINDS[shape.kind].is_mistake for shape in frame.shapes)):
-        parts.append(f'<p class="expected">{pluralize(mistakes, "mistake")}</p>')
+    if frame.mistakes:
+        parts.append(f'<p class="expected">{pluralize(frame.mistakes, "mistake")}</p>')
     elif frame.corrections is not None:
         corrections = f"{frame.corrections:.1f}".removesuffix(".0")
         noun = "correction" if corrections == "1" else "corrections"
