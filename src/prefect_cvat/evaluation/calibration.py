@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Calibration", "ScoreBin", "calibrate", "calibration_error"]
+__all__ = ["Calibration", "ScoreBin", "calibrate"]
 
 BINS = 10
 """Number of bins of equal width, from 0 to 1."""
@@ -72,14 +72,6 @@ def calibrate(scores: NDArray[np.float64], is_correct: NDArray[np.bool_]) -> Cal
         for place in filled.tolist()
     )
     return Calibration(bins=bins, expected_error=float(np.abs(right - sums).sum() / len(scores)))
-
-
-def calibration_error(scores: NDArray[np.float64], is_correct: NDArray[np.bool_]) -> float | None:
-    """The expected calibration error, see `Calibration`; None as for `calibrate`."""
-    if not len(scores) or scores.min() < 0 or scores.max() > 1:
-        return None
-    _, sums, right = _by_bin(scores, is_correct)
-    return float(np.abs(right - sums).sum() / len(scores))
 
 
 def _by_bin(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_cvat.evaluation.calibration import calibrate, calibration_error
+from prefect_cvat.evaluation.calibration import calibrate
 from prefect_cvat.evaluation.curves import ScoreCurve
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType, read_dataset
 from prefect_cvat.evaluation.matching.columns import Columns
@@ -187,6 +187,7 @@ def _measured(
     curve = ScoreCurve.of(scores, is_correct, int(objects[0]))
     counts = curve.at(thresholds[1])
     best = curve.best_threshold()
+    calibration = calibrate(scores, is_correct)
     return {
         "truth": counts.truth,
         "true_positives": counts.true_positives,
@@ -196,7 +197,7 @@ def _measured(
         "ap75": _mean(precision[:, 0, 5]),
         "best_threshold": best,
         "best_f1": None if best is None else curve.at(best).f1,
-        "calibration_error": calibration_error(scores, is_correct),
+        "calibration_error": None if calibration is None else calibration.expected_error,
         "by_size": {
             name: SizeEvaluation(truth=int(objects[size]), ap=_mean(precision[:, size]))
             for size, name in enumerate(SIZES)
