@@ -70,6 +70,12 @@ def test_wrong_usage_is_named(server, runs, arguments, message):
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
+def test_frames_that_the_task_does_not_have_are_refused(server, make_task, runs):
+    done = run_command_text(*server, "saved", make_task(6), "--looked-at", "900-999", **runs)
+    assert done.returncode == 2
+    assert "has 6 frames, numbered from 0, and no 900-999" in " ".join(done.stderr.split())
+
+
 def test_task_without_a_recorded_run_fails_with_the_reason(server, make_task, runs):
     done = run_command_text(*server, "saved", make_task(2), **runs)
     assert done.returncode == 1

@@ -65,6 +65,12 @@ class PageOptions(OptionModel):
         ),
     ] = 200
 
+    @model_validator(mode="after")
+    def _check_page(self) -> Self:
+        if self.page is None and self.page_frames != type(self).model_fields["page_frames"].default:
+            raise ValueError("--page-frames goes with --page")
+        return self
+
 
 class JsonOption(OptionModel):
     """Whether the report is printed as JSON."""

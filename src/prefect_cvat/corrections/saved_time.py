@@ -287,7 +287,7 @@ def saved_time(
     Raises:
         RunNotFoundError: No run on the task is recorded on this machine.
         PrefectCvatError: A request to the server failed, or a record cannot be read.
-        ValueError: The task does not have a selected frame or job.
+        ValueError: The task does not have a selected frame or job, or a frame of `looked_at`.
     """
     done = corrections_of_task(client, task_id, looked_at=looked_at, selection=selection)
     total = SavedTimeSum(seconds)

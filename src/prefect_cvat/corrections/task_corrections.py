@@ -14,8 +14,10 @@ from prefect_cvat.corrections.runs_on_task import RunOfTask, RunsOnTask, read_ru
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.files.lines_by_frame import LinesByFrame
+from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
+from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
@@ -65,12 +67,8 @@ class TaskCorrections:
         """The recorded runs on the task."""
         return self._runs.runs
 
-    @property
-    def corrections(self) -> Iterable[Correction]:
-        """The corrections on the frames that somebody has looked at, in the order of the frames."""
-        return self
-
     def __iter__(self) -> Iterator[Correction]:
+        """The corrections on the frames that somebody has looked at, in the order of the frames."""
         for number, outcome in self._outcomes(self._comparison()):
             if self.frames.has(number):
                 yield from outcome.corrections
@@ -169,10 +167,17 @@ def corrections_of_task(
         RunNotFoundError: No run on the task is recorded on this machine.
         StorageError: A record cannot be read.
         PrefectCvatError: A request to the server failed.
-        ValueError: The task does not have a selected frame or job.
+        ValueError: The task does not have a selected frame or job, or a frame of `looked_at`.
     """
     client = own_client(client)
-    plan = make_plan(read_task(client, task_id, selection), selection)
+    info = read_task(client, task_id, selection)
+    size = info.task.size or 0
+    if beyond := NumberRanges.of(looked_at).outside(size):
+        raise ValueError(
+            f"{argument('looked_at')}: task {task_id} has {pluralize(size, 'frame')}, numbered from 0,"
+            f" and no {beyond.describe()}"
+        )
+    plan = make_plan(info, selection)
     return TaskCorrections(client, plan, looked_at)
 
 

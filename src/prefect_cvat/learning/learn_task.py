@@ -79,12 +79,6 @@ def learn_task(
     """
     client = own_client(client)
     task = client.task(task_id)
-    size = task.size or 0
-    if beyond := NumberRanges.of(looked_at).outside(size):
-        raise ValueError(
-            f"{argument('looked_at')}: task {task_id} has {pluralize(size, 'frame')}, numbered from 0,"
-            f" and no {beyond.describe()}"
-        )
     done = corrections_of_task(client, task_id, looked_at=looked_at)
     if not done.frames:
         raise NothingToLearnError(

@@ -116,6 +116,18 @@ class ComparisonOptions(OptionModel):
             )
         return self
 
+    def check_used(self, *, has_other: bool) -> None:
+        """Check that options for a comparison are not given without one.
+
+        Raises:
+            ValueError: They are.
+        """
+        defaults = {name: type(self).model_fields[name].default for name in ("resamples", "seed")}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        if given and not has_other:
+            names = " and ".join(map(argument, given))
+            raise ValueError(f"{names}: nothing is compared; give {argument('against')}, too")
+
     @property
     def against_source(self) -> tuple[AgainstKind, str]:
         """What is compared with, and its name, path or number; `none` for nothing.
