@@ -24,6 +24,7 @@ from prefect_cvat.evaluation.report.comparison_tables import (
 from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
 from prefect_cvat.evaluation.report.tables import headline, plain_lines
 from prefect_cvat.evaluation.report.worst_frames import (
+    DrawnFrame,
     fetch_worst_frames,
     most_different_frames,
     rank_worst_frames,
@@ -46,7 +47,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
-from prefect_cvat.tasks.artifacts import ArtifactProgress
+from prefect_cvat.tasks.artifacts import ArtifactProgress, warn_if_not_drawn
 from prefect_cvat.tasks.evaluation_artifacts import publish_evaluation
 from prefect_cvat.tasks.prefect_limits import server_slot
 from prefect_cvat.tasks.review_page import publish_page
@@ -118,6 +119,7 @@ def evaluate_task(
             function_block, function, function_parameters, execution, labels, annotations
         )
     against = _against(task_id, comparison, against_block, execution, labels, annotations)
+    comparison.check_used(has_other=against is not None)
     options = Options.of_form(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None
     with named_as_in_form(), credentials.get_client() as client:
@@ -181,7 +183,9 @@ def evaluate_task(
             if compared is None
             else most_different_frames(compared, MAX_FRAMES)
         )
-        worst = fetch_worst_frames(client, done, ranked, options.quality)
+        worst: list[DrawnFrame] = []
+        with warn_if_not_drawn(f"the pictures of task {task_id}"):
+            worst = fetch_worst_frames(client, done, ranked, options.quality)
         _publish_page(client, done, options.quality, compared)
     publish_evaluation(done, worst, compared)
     for line in plain_lines(done) if compared is None else comparison_lines(compared):

@@ -134,6 +134,9 @@ def test_chooses_thresholds_for_time_and_says_what_correcting_would_take(
     [
         (["--for", "time"], "--for time goes with --thresholds"),
         (["--thresholds", "t.json", "--for", "time", "--precision", "0.9"], "contradict each other"),
+        (["--page-frames", "5"], "--page-frames goes with --page"),
+        (["--resamples", "7"], "--resamples: nothing is compared; give --against, too"),
+        (["--resamples", "7", "--seed", "3"], "--resamples and --seed: nothing is compared"),
     ],
 )
 def test_refuses_options_that_do_not_go_together(server, function, tmp_path, options, message):
@@ -154,3 +157,15 @@ def test_of_a_corrected_run_says_what_it_has_saved(server, function, client, mak
     done = run_command_text(*server, "evaluate", task_id, "--left-by-run", **runs)
     assert f"task {task_id} at " in done.stdout
     assert "saved" in done.stdout.splitlines()[-1] or "lost" in done.stdout.splitlines()[-1]
+    other = client.job_annotations(job.id).shapes[2]
+    client.delete_job_annotations(job.id, {"shapes": [other], "tags": [], "tracks": []})
+    of_frame = run_command_text(*server, "evaluate", task_id, "--left-by-run", "--frames", "0", **runs)
+    assert of_frame.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+
+    (tmp_path / "runs" / "unreadable" / "record.jsonl").mkdir(parents=True)
+    page = tmp_path / "page.html"
+    done = run_command_text(*server, "evaluate", task_id, "--left-by-run", "--page", page, **runs)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("task ")
+    assert "what corrections have taken is not known: " in done.stdout.splitlines()[-1]
+    assert captions_of(page)

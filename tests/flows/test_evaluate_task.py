@@ -14,6 +14,7 @@ from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from served_chunks import with_chunks
 from task_runs import artifacts_of, last_run, stages_of
 
 pytestmark = [
@@ -89,6 +90,16 @@ def test_evaluates_function_block(credentials, corrected_task):
     done = evaluate_task(corrected_task, credentials, function_block=block)
     assert "person" not in done.shapes["bbox"].by_label
     assert last_run().name == f"evaluate task {corrected_task} with nanodet_detection"
+
+
+def test_pictures_that_cannot_be_drawn_are_left_out(credentials, corrected_task, monkeypatch, tmp_path):
+    """Of an evaluation without a function, images are read for the pictures and the page only."""
+    monkeypatch.setenv("PREFECT_CVAT_PAGES_DIR", str(tmp_path))
+    with_chunks(monkeypatch, lambda _, chunk: chunk[: len(chunk) // 2])
+    assert evaluate_task(corrected_task, credentials).frames == 8
+    keys = set(artifacts_of(last_run()))
+    assert {f"evaluation-task-{corrected_task}", f"evaluation-boxes-task-{corrected_task}"} <= keys
+    assert not any(key.startswith(("worst-frame", "page")) for key in keys)
 
 
 def test_missing_or_unmatched_input_fails_the_run(credentials, client, corrected_task):

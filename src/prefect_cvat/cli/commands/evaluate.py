@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation import TaskEvaluation
     from prefect_cvat.evaluation.comparison.task_comparison import Against
+    from prefect_cvat.options.frame_options import Selection
 
 __all__ = ["evaluate"]
 
@@ -104,6 +105,7 @@ def evaluate(
     truth, truth_task_id = evaluated.source
     if evaluated.left_by_run == function.is_made:
         raise click.BadParameter("give a function, or --left-by-run")
+    comparison.check_used(has_other=bool(comparison.against))
     loaded = function.load() if function.is_made else None
     against = _load_against(comparison, function)
     from prefect_cvat.cli.run_output import progress_bar
@@ -144,8 +146,10 @@ def evaluate(
                 done = evaluate_task(client, task_id, loaded, progress=progress, **settings)
         # before files are written: also where one cannot be
         if compared is None:
-            time_lines = _time_lines(client, evaluated, done, seconds)
-            print_lines([*plain_lines(done), *time_lines], done, output.as_json)
+            print_lines(plain_lines(done), done, output.as_json)
+            if not output.as_json:
+                selection = options.selection if evaluated.left_by_run else None
+                print_lines(_time_lines(client, done, seconds, selection), done, as_json=False)
         else:
             print_lines(comparison_lines(compared), compared, output.as_json)
         if output.thresholds is not None:
@@ -168,22 +172,23 @@ def evaluate(
 
 
 def _time_lines(
-    client: Client, evaluated: _Evaluated, done: TaskEvaluation, seconds: CorrectionSeconds
+    client: Client, done: TaskEvaluation, seconds: CorrectionSeconds, of_runs: Selection | None
 ) -> list[str]:
-    """What corrections have taken, where that is known, or else what they would take."""
+    """What corrections of runs on some frames have taken, where that is known; else what they would take."""
     from prefect_cvat.corrections import saved_time
     from prefect_cvat.evaluation.report.tables import expected_time_lines
-    from prefect_cvat.exceptions import RunNotFoundError
+    from prefect_cvat.exceptions import PrefectCvatError, RunNotFoundError
 
-    if evaluated.left_by_run:
-        try:
-            saved = saved_time(client, done.task_id, seconds=seconds)
-        except RunNotFoundError:
-            pass  # by another machine
-        else:
-            if saved.frames:
-                return [saved.lines()[0]]
-    return expected_time_lines(done, seconds)
+    expected = expected_time_lines(done, seconds)
+    if of_runs is None:
+        return expected
+    try:
+        saved = saved_time(client, done.task_id, seconds=seconds, selection=of_runs)
+    except RunNotFoundError:  # by another machine
+        return expected
+    except PrefectCvatError as error:
+        return [*expected, f"what corrections have taken is not known: {error}"]
+    return [saved.lines()[0]] if saved.frames else expected
 
 
 def _load_against(comparison: ComparisonOptions, function: FunctionChoice) -> Against:
