@@ -1,6 +1,13 @@
 """Files that are checked before they are written."""
 
 import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +49,74 @@ def test_refuses_a_link_into_a_missing_folder(tmp_path):
 def test_raises_storage_error_if_writing_fails(tmp_path):
     with pytest.raises(StorageError, match=r"such.json' cannot be written: No such file"):
         write_text(tmp_path / "no" / "such.json", "{}")
+
+
+@pytest.fixture
+def full_disk():
+    """No file may have more than 1,000 bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_was_there_stays_where_the_disk_is_full(tmp_path, full_disk):
+    page = tmp_path / "page.html"
+    write_text(page, "of before")
+    with pytest.raises(StorageError, match=r"page.html' cannot be written: File too large"):
+        write_text(page, "x" * 5000)
+    assert page.read_text() == "of before"
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_keeps_permissions_and_links(tmp_path):
+    page, link = tmp_path / "page.html", tmp_path / "link.html"
+    link.symlink_to(page)
+    write_text(link, "one")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o666 & ~_umask()
+    page.chmod(0o604)
+    write_text(link, "two")
+    assert (link.is_symlink(), page.read_text()) == (True, "two")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o604
+
+
+def _umask():
+    before = os.umask(0)
+    os.umask(before)
+    return before
+
+
+def test_writes_a_file_in_a_read_only_folder():
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        page = folder / "page.html"
+        page.write_text("of before")
+        page.chmod(0o666)
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:  # root may write everywhere
+            os.seteuid(65534)
+        try:
+            write_text(page, "new")
+        finally:
+            os.seteuid(user)
+        assert page.read_text() == "new"
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("is_piped", [True, False])
+def test_standard_output_stays_what_it_is(tmp_path, is_piped):
+    code = """
+import pathlib
+from prefect_cvat.files.output_file import write_text
+write_text(pathlib.Path("/dev/stdout"), "report\\n")
+print("after", flush=True)
+"""
+    out = tmp_path / "out.txt"
+    with out.open("a") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE if is_piped else file, text=True, check=True
+        )
+    assert (done.stdout if is_piped else out.read_text()) == "report\nafter\n"

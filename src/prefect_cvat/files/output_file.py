@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.files.replaced_file import replace_file
 
 __all__ = ["check_writable", "write_text"]
+
+_NOT_REPLACEABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
+"""Errors where a file may be writable, but its folder is not, or the file is mounted."""
 
 
 def check_writable(file: Path) -> None:
@@ -43,12 +51,42 @@ def _why_not(place: Path) -> str:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write text to a file in UTF-8.
+    """Write text to a file in UTF-8. It replaces a regular file at once, with its permissions.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: It cannot be written. What was in a regular file before is still there, unless its
+            folder is read-only.
     """
     try:
-        file.write_text(text, encoding="utf-8")
+        if file.exists() and (not file.is_file() or _is_standard_stream(file)):
+            file.write_text(text, encoding="utf-8")
+            return
+        place = file.resolve()
+        try:
+            replace_file(place, text.encode(), partial(_copy_permissions, place), mode=0o666)
+        except OSError as error:
+            if error.errno not in _NOT_REPLACEABLE or not place.exists():
+                raise
+            place.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{str(file)!r} cannot be written: {error.strerror}") from error
+
+
+def _is_standard_stream(file: Path) -> bool:
+    """Whether standard output or standard error goes to a file, which is to stay the same one."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed
+            if os.path.samestat(os.fstat(descriptor), file.stat()):
+                return True
+    return False
+
+
+def _copy_permissions(old: Path, new: Path) -> None:
+    """Give a file the owner, as far as that is allowed, and the permissions of the one that it replaces."""
+    try:
+        found = old.stat()
+    except FileNotFoundError:
+        return
+    with suppress(PermissionError):
+        os.chown(new, found.st_uid, found.st_gid)
+    new.chmod(stat.S_IMODE(found.st_mode))

@@ -7,8 +7,6 @@ task that is learned from again replaces its own evidence.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.files.folder_permissions import apply_folder_permissions, create_file, make_folder
+from prefect_cvat.files.replaced_file import replace_file
 from prefect_cvat.http.server_url import server_identity, server_slug
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.review.calibration import Calibration
@@ -176,7 +175,7 @@ def changing_learned(server: str, project_id: int | None, task_id: int) -> Itera
         with filelock.FileLock(lock, timeout=LOCK_SECONDS):
             learned = _read(path, server, project_id, task_id)
             yield learned
-            _write(path, learned)
+            replace_file(path, learned.model_dump_json(indent=1).encode(), apply_folder_permissions)
     except filelock.Timeout:
         raise StorageError(f"another process has been changing {path} for {LOCK_SECONDS} s") from None
     except OSError as error:
@@ -213,17 +212,3 @@ def _read(path: Path, server: str, project_id: int | None, task_id: int) -> Lear
             f" {server_identity(server)}. Delete it, and learn again"
         )
     return learned
-
-
-def _write(path: Path, learned: Learned) -> None:
-    """Replace the file at once: a reader sees the old one or the new one."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".part", delete=False) as file:
-        try:
-            file.write(learned.model_dump_json(indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-            apply_folder_permissions(Path(file.name))
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
