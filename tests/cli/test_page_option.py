@@ -49,6 +49,18 @@ def test_tasks_have_pages_of_their_own(server, function_file, make_task, tmp_pat
     assert not page.exists()
 
 
+def test_folder_of_somebody_else_is_refused_before_the_run(
+    server, function_file, make_task, client, tmp_path
+):
+    (tmp_path / "review_images").mkdir()
+    (tmp_path / "review_images" / "000001.jpg").write_bytes(b"a photograph")
+    task_id, options = make_task(1), ["--page", tmp_path / "review.html", "--page-frames", "201"]
+    done = run_command_text(*server, "annotate", task_id, *function_file, *options)
+    assert done.returncode == 2
+    assert "review_images' is where the images of the page go" in " ".join(done.stderr.split())
+    assert client.task_annotations(task_id).shapes == []
+
+
 def test_dry_run_has_no_page(server, function_file, make_task, tmp_path):
     page = tmp_path / "review.html"
     done = run_command_text(*server, "annotate", make_task(1), *function_file, "--page", page, "--dry-run")

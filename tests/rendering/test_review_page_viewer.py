@@ -3,12 +3,14 @@
 import time
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from browser import needs_chromium
 from polling import until
 from prefect_cvat.frames import Frame
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage
+from prefect_cvat.rendering.review_page.page_images import PageImages
 from rendering.conftest import box, jpeg, page_frame, page_run, written
 
 pytestmark = needs_chromium
@@ -239,6 +241,24 @@ def test_page_of_two_thousand_frames_with_images_in_a_folder(show, tmp_path):
     assert page.locator("#count").inner_text() == "200 of 2,000 frames, 200 of 2,000 shapes"
     page.get_by_label("Sort by").select_option("frame number")
     assert page.locator(".frame:not([hidden])").count() == 200
+
+
+def test_images_in_a_folder_whose_name_is_no_address(show, browser, tmp_path):
+    file = tmp_path / "review #2 100%.html"
+    frame = Frame(0, "0.jpg", 640, 360)
+    making = PageImages(300, file)
+    image = making.make_one(frame, PIL.Image.new("RGB", (640, 360)))
+    written(file, page_run(PageFrame(frame, PageImage(jpeg(160, 90), image.file), [box(9, 9)], 1)))
+    page = show(page=file)
+    page.locator(".picture").click()
+    until(lambda: page.evaluate("document.querySelector('#stage img').naturalWidth") == 640)
+
+    file.with_name("review #2 100%_images").rename(tmp_path / "elsewhere")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.locator(".picture").click()
+    page.get_by_text("Shown small: the folder review #2 100%_images is not beside this page.").wait_for()
+    page.close()
 
 
 def test_large_image_that_is_not_there_is_shown_small(browser, tmp_path):

@@ -69,6 +69,13 @@ class PageOptions(OptionModel):
     def _check_page(self) -> Self:
         if self.page is None and self.page_frames != type(self).model_fields["page_frames"].default:
             raise ValueError("--page-frames goes with --page")
+        if self.page is not None:
+            from prefect_cvat.rendering.review_page.image_folder import check_image_folder
+
+            try:
+                check_image_folder(self.page, self.page_frames)
+            except StorageError as error:
+                raise ValueError(str(error)) from None
         return self
 
 

@@ -74,7 +74,7 @@ class PageImage:
 
     Attributes:
         jpeg: The JPEG that is part of the page; empty if there is none.
-        file: The path of a larger JPEG, relative to the page; empty if there is none.
+        file: The address of a larger JPEG, relative to the page; empty if there is none.
     """
 
     jpeg: bytes = b""

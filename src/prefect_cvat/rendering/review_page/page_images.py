@@ -7,20 +7,17 @@ import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import PIL.Image
 
-from prefect_cvat.exceptions import StorageError
 from prefect_cvat.frames import Frame
 from prefect_cvat.media.image_decoding import decode_pixels, usable_cores
 from prefect_cvat.rendering.frame_svg import shrunk
 from prefect_cvat.rendering.review_page.content import PageImage
+from prefect_cvat.rendering.review_page.image_folder import MAX_EMBEDDED, ImageFolder
 
-__all__ = ["MAX_EMBEDDED", "PageImages"]
-
-MAX_EMBEDDED = 200
-"""A page with at most this many frames contains their images; one with more has thumbnails, and the images
-are in a folder beside it."""
+__all__ = ["PageImages"]
 
 MAX_BYTES = 14_200_000
 """The bytes of all images in a page. In base64 these are 19 MB."""
@@ -50,6 +47,9 @@ class PageImages:
     Args:
         count: The number of frames of the page.
         page: The file of the page, if it may have a folder beside it; None keeps everything in the page.
+
+    Raises:
+        StorageError: What is in the folder is not of an earlier page.
     """
 
     def __init__(self, count: int, page: Path | None = None) -> None:
@@ -57,7 +57,11 @@ class PageImages:
         self._max_bytes = int(MARGIN * MAX_BYTES / max(count, 1))
         self._bytes_per_pixel: float | None = None  # of the last image, whichever thread has made it
         self._max_size = MAX_SIZE if self._is_embedded else MAX_THUMBNAIL_SIZE
-        self._folder = None if self._is_embedded or page is None else page.with_name(f"{page.stem}_images")
+        self._folder = None if page is None else ImageFolder(page)
+        self._is_prepared = False
+        self._preparing = Lock()
+        if self._folder is not None and not self._is_embedded:
+            self._folder.check()
 
     def make(self, frames: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[tuple[Frame, PageImage]]:
         """Make the images of frames.
@@ -88,16 +92,23 @@ class PageImages:
         Raises:
             StorageError: The folder cannot be written.
         """
-        if self._folder is None:
+        self._prepare_folder()
+        if self._folder is None or self._is_embedded:
             return PageImage(self._fitting(image))
         large = shrunk(image, MAX_SIZE)
-        file = self._folder / f"{frame.number:06}.jpg"
-        try:
-            self._folder.mkdir(exist_ok=True)
-            file.write_bytes(_jpeg(large, QUALITY))
-        except OSError as error:
-            raise StorageError(f"{str(file)!r} cannot be written: {error.strerror}") from error
-        return PageImage(self._fitting(large), f"{self._folder.name}/{file.name}")
+        address = self._folder.write(frame.number, _jpeg(large, QUALITY))
+        return PageImage(self._fitting(large), address)
+
+    def _prepare_folder(self) -> None:
+        """Remove the images of an earlier page, once there is an image of the new one."""
+        with self._preparing:
+            if self._folder is None or self._is_prepared:
+                return
+            if self._is_embedded:
+                self._folder.remove()
+            else:
+                self._folder.prepare()
+            self._is_prepared = True
 
     def _fitting(self, image: PIL.Image.Image) -> bytes:
         """The largest JPEG of an image that has no more than the bytes of its share.

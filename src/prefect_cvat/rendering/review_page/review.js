@@ -429,7 +429,7 @@
     image.onerror = () => {
       if (!frame.file || image.src === small) return;
       image.src = small;
-      notice.textContent = `Shown small: the folder ${frame.file.split("/")[0]} is not beside this page.`;
+      notice.textContent = `Shown small: the folder ${decodeURIComponent(frame.file.split("/")[0])} is not beside this page.`;
       notice.hidden = false;
     };
     image.src = frame.file || small;
