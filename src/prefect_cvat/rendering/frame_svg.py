@@ -17,8 +17,9 @@ import PIL.Image
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
+from prefect_cvat.messages.html_text import escape_html
 
-__all__ = ["AnnotatedFrame", "Colors", "Palette", "escape_text", "render_frame", "shrink_image", "shrunk"]
+__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_frame", "shrink_image", "shrunk"]
 
 WIDTH = 960
 """Pixels of the longer side of the image; larger images are scaled down."""
@@ -90,7 +91,7 @@ def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, w
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
         f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'
-        f' aria-label="{escape_text(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
+        f' aria-label="{escape_html(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
         f'<image href="{_data_uri(annotated.jpeg, width)}" width="{frame.width}" height="{frame.height}"/>'
         f"{drawn}</svg>"
     )
@@ -134,7 +135,7 @@ def _shape(
     corner_x, corner_y = _corner(shape["type"], points)
     score = shape.get("score")
     number = f" #{shape['track']}" if "track" in shape else ""
-    text = f"{escape_text(name)}{number}{'' if score is None else f' {score:.2f}'}"
+    text = f"{escape_html(name)}{number}{'' if score is None else f' {score:.2f}'}"
     size = 2.2 * unit
     y = max(corner_y, size * 1.3)
     width = 0.64 * size * (len(html.unescape(text)) + 1)
@@ -248,11 +249,6 @@ def _encode(image: PIL.Image.Image, image_format: str) -> bytes:
 
 def _as_uri(data: bytes, image_format: str) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
-
-
-def escape_text(text: str) -> str:
-    """Escape text for HTML and SVG. XML allows no control characters."""
-    return html.escape("".join(char if char.isprintable() else " " for char in text))
 
 
 class Palette:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from prefect_cvat.messages.html_text import escape_html
 from prefect_cvat.rendering.figures import short_label
-from prefect_cvat.rendering.frame_svg import Palette, escape_text
+from prefect_cvat.rendering.frame_svg import Palette
 from prefect_cvat.review.score_histogram import SCORE_BINS
 
 __all__ = ["plot_scores"]
@@ -61,7 +62,7 @@ def plot_scores(scores: Mapping[str, Sequence[int]]) -> str:
                 bases[place] += count
         y = TOP + 20 * number
         parts.append(f'<rect x="{right + 16}" y="{y}" width="12" height="12" fill="{color}"/>')
-        parts.append(f'<text x="{right + 34}" y="{y + 10}">{escape_text(short_label(name, 18))}</text>')
+        parts.append(f'<text x="{right + 34}" y="{y + 10}">{escape_html(short_label(name, 18))}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}"'
         f' height="{HEIGHT}" role="img" aria-label="annotations by score" font-family="system-ui, sans-serif"'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.plots import plot_precision_recall, plot_thresholds
-from prefect_cvat.evaluation.report.sections import comparison_sections, detail_sections
+from prefect_cvat.evaluation.report.sections import comparison_sections, detail_sections, html_plots
 from prefect_cvat.evaluation.report.table_formats import html_table
 from prefect_cvat.evaluation.report.tables import (
     HEADINGS,
@@ -33,6 +31,7 @@ from prefect_cvat.evaluation.report.worst_frames import (
 )
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.frames import Frame, Quality
+from prefect_cvat.messages.html_text import escape_html
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, PageSection
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.review_page.writer import render_review_page
@@ -170,18 +169,11 @@ def _sections(
 
 
 def _plots(result: Evaluation) -> str:
-    plots = [
-        ("Precision-recall curve", plot_precision_recall(result)),
-        ("Precision, recall and F1 by score threshold, all labels", plot_thresholds(result)),
-    ]
-    return (
-        '<div class="plots">'
-        + "".join(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-            for caption, png in plots
-        )
-        + "</div>"
+    return html_plots(
+        [
+            ("Precision-recall curve", plot_precision_recall(result)),
+            ("Precision, recall and F1 by score threshold, all labels", plot_thresholds(result)),
+        ]
     )
 
 
@@ -194,14 +186,14 @@ def _confusions(iou_type: IouType, result: Evaluation) -> str:
 def _matrix(iou_type: IouType, result: Evaluation) -> str:
     """The confusion matrix as a table, in which the shade of a cell is its part of the row."""
     counts, names = confusion_matrix(result)
-    head = "".join(f'<th scope="col"><span>{html.escape(name)}</span></th>' for name in [*names, "(missed)"])
+    head = "".join(f'<th scope="col"><span>{escape_html(name)}</span></th>' for name in [*names, "(missed)"])
     shades = np.rint(SHADES * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(int)
     body = ""
     for name, row, shaded in zip([*names, "(nothing)"], counts.tolist(), shades.tolist(), strict=True):
         cells = "".join(
             f'<td class="s{shade}">{count or ""}</td>' for count, shade in zip(row, shaded, strict=True)
         )
-        body += f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
+        body += f'<tr><th scope="row">{escape_html(name)}</th>{cells}</tr>'
     caption = (
         f"Rows are what the {HEADINGS[iou_type].lower()} are, columns are predictions."
         " The stronger the color of a cell, the larger its part of its row."

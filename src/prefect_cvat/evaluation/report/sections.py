@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.comparison.differences import ShapeComparison
@@ -33,9 +32,10 @@ from prefect_cvat.evaluation.report.detail_tables import (
 from prefect_cvat.evaluation.report.table_formats import decimal, html_table
 from prefect_cvat.evaluation.report.tables import HEADINGS
 from prefect_cvat.evaluation.report.worst_frames import address_of_frame
+from prefect_cvat.messages.html_text import escape_html
 from prefect_cvat.rendering.review_page.content import PageSection
 
-__all__ = ["comparison_sections", "detail_sections"]
+__all__ = ["comparison_sections", "detail_sections", "html_plots"]
 
 
 def detail_sections(iou_type: IouType, result: Evaluation) -> list[PageSection]:
@@ -48,13 +48,11 @@ def detail_sections(iou_type: IouType, result: Evaluation) -> list[PageSection]:
         PageSection(f"{heading}: average precision by size", html_table(size_rows(result))),
     ]
     if result.calibration is not None:
-        plot = _figure("Precision by score", plot_calibration({"all labels": result.calibration}))
+        plot = html_plots([("Precision by score", plot_calibration({"all labels": result.calibration}))])
         table = html_table(
             calibration_rows(result), f"Expected calibration error: {decimal(result.calibration_error)}"
         )
-        sections.append(
-            PageSection(f"{heading}: precision by score", f'<div class="plots">{plot}</div>{table}')
-        )
+        sections.append(PageSection(f"{heading}: precision by score", plot + table))
     return sections
 
 
@@ -65,7 +63,7 @@ def comparison_sections(comparison: TaskComparison, client: Client) -> list[Page
         comparison: The comparison.
         client: The server, for links to frames.
     """
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in comparison_notes(comparison))
+    listed = "".join(f"<li>{escape_html(note)}</li>" for note in comparison_notes(comparison))
     sections = [PageSection(comparison_headline(comparison), f"<ul>{listed}</ul>", is_open=True)]
     for iou_type, shapes in comparison.shapes.items():
         sections += _compared(comparison, iou_type, shapes, client)
@@ -80,7 +78,7 @@ def _compared(
     heading = HEADINGS[iou_type]
     first, second = comparison.first.shapes[iou_type], comparison.second.shapes[iou_type]
     calibrations = calibrations_of([comparison.first, comparison.second], iou_type)
-    plot = _figure("Precision by score", plot_calibration(calibrations)) if calibrations else ""
+    plots = [("Precision by score", plot_calibration(calibrations))] if calibrations else []
     links = [address_of_frame(client, comparison.first, int(each.frame)) for each in shapes.frames]
     sections = [
         PageSection(f"{heading} compared", html_table(summary_rows(shapes), LEGEND), is_open=True),
@@ -88,7 +86,7 @@ def _compared(
         PageSection(f"{heading}: mistakes compared", html_table(compared_mistake_rows(first, second))),
         PageSection(
             f"{heading}: sizes and calibration compared",
-            f'{html_table(compared_size_rows(first, second))}<div class="plots">{plot}</div>',
+            html_table(compared_size_rows(first, second)) + html_plots(plots),
         ),
     ]
     if shapes.frames:
@@ -98,9 +96,17 @@ def _compared(
     return sections
 
 
-def _figure(caption: str, png: bytes) -> str:
-    data = base64.b64encode(png).decode()
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+def html_plots(plots: Iterable[tuple[str, bytes]]) -> str:
+    """Plots as HTML, side by side.
+
+    Args:
+        plots: The caption and the PNG of each.
+    """
+    figures = ""
+    for caption, png in plots:
+        name, data = escape_html(caption), base64.b64encode(png).decode()
+        figures += (
+            f'<figure><img alt="{name}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{name}</figcaption></figure>"
+        )
+    return f'<div class="plots">{figures}</div>'

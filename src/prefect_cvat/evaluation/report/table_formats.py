@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefect_cvat.messages.html_text import escape_html
 from prefect_cvat.rendering.run_report_markdown import escape
 
 __all__ = ["Row", "aligned", "decimal", "html_table", "markdown_table"]
@@ -64,16 +64,16 @@ def html_table(rows: Sequence[Row], caption: str = "", links: Sequence[str] = ()
     """
     if not rows:
         return ""
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
+    head = "".join(f'<th scope="col">{escape_html(name)}</th>' for name in rows[0])
     body = ""
     for place, row in enumerate(rows):
-        first, *others = (html.escape(str(value)) for value in row.values())
+        first, *others = (escape_html(str(value)) for value in row.values())
         if links:
-            first = f'<a href="{html.escape(links[place])}">{first}</a>'
+            first = f'<a href="{escape_html(links[place])}">{first}</a>'
         body += f'<tr><th scope="row">{first}</th>{"".join(f"<td>{value}</td>" for value in others)}</tr>'
-    name = html.escape(caption or "Table")
+    name = escape_html(caption or "Table")
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="{name}"><table>'
-        + (f"<caption>{html.escape(caption)}</caption>" if caption else "")
+        + (f"<caption>{escape_html(caption)}</caption>" if caption else "")
         + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

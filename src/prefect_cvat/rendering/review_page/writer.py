@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from prefect_cvat.messages.html_text import escape_html, plain_text
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.rendering.frame_svg import Palette
 from prefect_cvat.rendering.review_page.content import KINDS, PageFrame, PageRun, PageSection, PageShape
@@ -49,7 +49,7 @@ def render_review_page(runs: Sequence[PageRun], *, title: str) -> str:
     )
     return Template(_asset("page.html")).substitute(
         policy=policy,
-        title=_escape(title),
+        title=escape_html(title),
         style=style,
         runs="".join(_run(run, is_alone=len(runs) == 1) for run in runs),
         frames="\n".join(_card(index, frame, colors) for index, (_, frame) in enumerate(numbered)),
@@ -66,23 +66,23 @@ def list_section(title: str, lines: Iterable[str]) -> PageSection:
 
 
 def _items(lines: Iterable[str]) -> str:
-    return "".join(f"<li>{_escape(line)}</li>" for line in lines)
+    return "".join(f"<li>{escape_html(line)}</li>" for line in lines)
 
 
 def _run(run: PageRun, *, is_alone: bool) -> str:
-    heading = "" if is_alone else f"<h2>{_escape(run.heading)}</h2>"
-    subtitle = _escape(run.subtitle)
+    heading = "" if is_alone else f"<h2>{escape_html(run.heading)}</h2>"
+    subtitle = escape_html(run.subtitle)
     if url := _address(run.url):
         subtitle += (
-            f' · <a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">the task in CVAT</a>'
+            f' · <a href="{escape_html(url)}" target="_blank" rel="noopener noreferrer">the task in CVAT</a>'
         )
     figures = "".join(
-        f"<div><dt>{_escape(name)}</dt><dd>{_escape(text)}</dd></div>" for name, text in run.figures
+        f"<div><dt>{escape_html(name)}</dt><dd>{escape_html(text)}</dd></div>" for name, text in run.figures
     )
     notes = _items(run.notes)
     sections = "".join(
         f'<details class="section"{" open" if section.is_open else ""}>'
-        f"<summary>{_escape(section.title)}</summary>{section.content}</details>"
+        f"<summary>{escape_html(section.title)}</summary>{section.content}</details>"
         for section in run.sections
     )
     return (
@@ -94,7 +94,7 @@ def _run(run: PageRun, *, is_alone: bool) -> str:
 
 
 def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
-    name, number = _escape(frame.frame.name), frame.frame.number
+    name, number = escape_html(frame.frame.name), frame.frame.number
     width, height = frame.frame.width, frame.frame.height
     what = f"frame {number}, {name}: {pluralize(frame.count, 'shape')}"
     uri = f"data:image/jpeg;base64,{base64.b64encode(frame.image.jpeg).decode()}"
@@ -123,16 +123,16 @@ def _card(index: int, frame: PageFrame, colors: dict[str, str]) -> str:
         parts.append(f'<p class="expected">{corrections} {noun} expected</p>')
     if reasons:
         parts.append(
-            f'<ul class="reasons">{"".join(f"<li>{_escape(reason)}</li>" for reason in reasons)}</ul>'
+            f'<ul class="reasons">{"".join(f"<li>{escape_html(reason)}</li>" for reason in reasons)}</ul>'
         )
     if frame.shapes:
-        parts.append(f'<p class="tally">{_escape(tally)}</p>')
+        parts.append(f'<p class="tally">{escape_html(tally)}</p>')
     if frame.tags:
         parts.append(
-            "<p>" + "".join(f'<span class="tag">{_escape(tag)}</span> ' for tag in frame.tags) + "</p>"
+            "<p>" + "".join(f'<span class="tag">{escape_html(tag)}</span> ' for tag in frame.tags) + "</p>"
         )
     link = (
-        f'<a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">Open in CVAT</a>'
+        f'<a href="{escape_html(url)}" target="_blank" rel="noopener noreferrer">Open in CVAT</a>'
         if (url := _address(frame.url))
         else ""
     )
@@ -180,8 +180,8 @@ def _content(
     doubts = Counter(doubt for _, frame in numbered for doubt in frame.doubts)
     doubt_numbers = {name: index for index, (name, _) in enumerate(doubts.most_common())}
     return {
-        "runs": [{"key": run.key, "heading": _plain(run.heading)} for run in runs],
-        "labels": [{"name": _plain(name), "color": color} for name, color in colors.items()],
+        "runs": [{"key": run.key, "heading": plain_text(run.heading)} for run in runs],
+        "labels": [{"name": plain_text(name), "color": color} for name, color in colors.items()],
         "kinds": [
             {
                 "name": kind.name,
@@ -192,13 +192,13 @@ def _content(
             }
             for kind in KINDS.values()
         ],
-        "doubts": [_plain(doubt) for doubt in doubt_numbers],
+        "doubts": [plain_text(doubt) for doubt in doubt_numbers],
         "evaluation": any(run.is_evaluation for run in runs),
         "frames": [
             {
                 "run": number,
                 "number": frame.frame.number,
-                "name": _plain(frame.frame.name),
+                "name": plain_text(frame.frame.name),
                 "width": frame.frame.width,
                 "height": frame.frame.height,
                 "url": _address(frame.url),
@@ -215,7 +215,7 @@ def _content(
                         None if shape.score is None else round(shape.score, 3),
                         [_short(number) for number in shape.box],
                         shape.path,
-                        _plain(shape.note),
+                        plain_text(shape.note),
                     ]
                     for shape in frame.shapes
                 ],
@@ -244,15 +244,6 @@ def _short(number: float) -> float | int:
 def _json(content: object) -> str:
     """JSON that can be part of a script element: nothing in it ends the element."""
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _escape(text: str) -> str:
-    return html.escape(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """Text without characters that cannot be seen, such as those that reverse the direction."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _address(url: str) -> str:

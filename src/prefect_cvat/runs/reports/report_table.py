@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 
+from prefect_cvat.messages.html_text import escape_html
 from prefect_cvat.review.frame_ranking import FrameReview
 
 __all__ = ["render_table"]
@@ -40,12 +40,12 @@ def render_table(
         counts.append((f"{len(more)} more", f"{sum(count for _, count in more):,}"))
     frames = "".join(
         f"<tr><td>{_link(item.url, f'frame {item.frame}')}</td><td>{item.expected_corrections:.1f}</td>"
-        f"<td>{html.escape('; '.join(item.reasons))}</td></tr>"
+        f"<td>{escape_html('; '.join(item.reasons))}</td></tr>"
         for item in review[:max_frames]
     )
     return (
         f"<p><strong>{_link(url, heading)}</strong>"
-        + "".join(f"<br>{html.escape(line)}" for line in lines)
+        + "".join(f"<br>{escape_html(line)}" for line in lines)
         + "</p>"
         + _table(("label", "annotations"), "".join(_row(name, count) for name, count in counts))
         + _table(("review first", "expected corrections", "reasons"), frames)
@@ -62,10 +62,10 @@ def _table(head: Sequence[str], rows: str) -> str:
 
 
 def _row(name: str, count: str) -> str:
-    return f"<tr><td>{html.escape(name)}</td><td>{count}</td></tr>"
+    return f"<tr><td>{escape_html(name)}</td><td>{count}</td></tr>"
 
 
 def _link(url: str, text: str) -> str:
     if not url.startswith(("http://", "https://")):
-        return html.escape(text)
-    return f'<a href="{html.escape(url)}" target="_blank" rel="noopener">{html.escape(text)}</a>'
+        return escape_html(text)
+    return f'<a href="{escape_html(url)}" target="_blank" rel="noopener">{escape_html(text)}</a>'
