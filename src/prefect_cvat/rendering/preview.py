@@ -76,7 +76,11 @@ def preview(
     started = perf_counter()
     found = remapper.remap(detector.detect(shrunk()), frames)
     seconds = perf_counter() - started
-    shown = _page_frames(found, labels, frames, images)
+    names = label_names(labels)
+    shapes = ShapesByFrame()
+    for shape in found.shapes:
+        shapes.add(frames[shape["frame"]], shape, names[shape["label_id"]])
+    shown = _page_frames(found, names, frames, images, shapes)
     function = type(detector.function).__name__
     return PageRun(
         heading=f"Preview of {pluralize(len(frames), 'image')}",
@@ -88,18 +92,21 @@ def preview(
             ("detections", f"{found.labels.total():,}"),
             ("seconds", f"{seconds:,.1f}"),
         ],
-        notes=[f"{frames[number]} failed: {error}" for number, error in found.errors.items()],
+        notes=[
+            *shapes.notes(),
+            *(f"{frames[number]} failed: {error}" for number, error in found.errors.items()),
+        ],
     ), found.labels
 
 
 def _page_frames(
     found: Annotations,
-    labels: Sequence[Label],
+    names: Mapping[int, str],
     frames: Mapping[int, Frame],
     images: Mapping[int, PageImage],
+    shapes: ShapesByFrame,
 ) -> list[PageFrame]:
     """The images, those first on which most corrections are expected."""
-    names = label_names(labels)
     # frames are ranked by job; these have none
     everything = Job.model_construct(
         id=0, start_frame=min(frames, default=0), stop_frame=max(frames, default=0)
@@ -110,9 +117,6 @@ def _page_frames(
             found.summaries, labels=names, jobs=[everything], url="", max_frames=len(frames)
         )
     }
-    shapes = ShapesByFrame()
-    for shape in found.shapes:
-        shapes.add(frames[shape["frame"]], shape, names[shape["label_id"]])
     tags: dict[int, list[str]] = {}
     for tag in found.tags:
         tags.setdefault(tag["frame"], []).append(names[tag["label_id"]])
