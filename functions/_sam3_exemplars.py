@@ -16,7 +16,10 @@ from prefect_cvat.geometry.iou import box_iou
 __all__ = ["Exemplar", "Exemplars", "exemplars_of", "repeats_exemplar"]
 
 _SAME_OBJECT = 0.5
-"""The least IoU of the box of an exemplar and the box that the model finds of it."""
+"""The least IoU of two boxes of the same object, such as of an exemplar and of what the model finds of it."""
+
+_OF_PEOPLE = ("manual", "semi-auto")
+"""The sources of shapes that people have drawn or corrected."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,31 @@ Exemplars: TypeAlias = Mapping[int, Sequence[Exemplar]]
 def exemplars_of(context: DetectionFunctionContext, size: tuple[int, int]) -> Exemplars:
     """The shapes that people have drawn or corrected on an image, and those of machines that they deleted.
 
-    Shapes without an area in the image, such as points, are no exemplars.
+    Imported shapes, of the source `file`, may be predictions, and are no exemplars. Nor are shapes without an
+    area in the image, such as points, and deleted duplicates of a shape of their label that is still there.
 
     Args:
         context: About the image; one of `cvat_sdk` has no shapes.
         size: Width and height of the image in pixels.
     """
     width, height = size
+    there: dict[int, list[BoundingBox]] = {}
+    exemplars: dict[int, list[Exemplar]] = {}
     shapes: Sequence[ExistingShape] = getattr(context, "existing_shapes", ())
-    found: dict[int, list[Exemplar]] = {}
-    for shape in shapes:
-        if shape.source == "auto" and not shape.is_deleted:
-            continue
+    for shape in sorted(shapes, key=lambda each: each.is_deleted):
         left, top, right, bottom = common_box(shape.box, (0.0, 0.0, width, height))
-        if area((left, top, right, bottom)) > 0:
-            box = (left / width, top / height, right / width, bottom / height)
-            found.setdefault(shape.label_id, []).append(Exemplar(box, is_positive=not shape.is_deleted))
-    return found
+        if area((left, top, right, bottom)) <= 0:
+            continue
+        box = (left / width, top / height, right / width, bottom / height)
+        if shape.is_deleted:
+            if _is_same(np.array([box]), there.get(shape.label_id, ()))[0]:
+                continue
+        else:
+            there.setdefault(shape.label_id, []).append(box)
+            if shape.source not in _OF_PEOPLE:
+                continue
+        exemplars.setdefault(shape.label_id, []).append(Exemplar(box, is_positive=not shape.is_deleted))
+    return exemplars
 
 
 def repeats_exemplar(boxes: NDArray[np.float32], exemplars: Sequence[Exemplar]) -> NDArray[np.bool_]:
@@ -68,8 +79,12 @@ def repeats_exemplar(boxes: NDArray[np.float32], exemplars: Sequence[Exemplar]) 
     Returns:
         `[N]`.
     """
-    if not exemplars:
+    return _is_same(boxes.astype(np.float64), [exemplar.box for exemplar in exemplars])
+
+
+def _is_same(boxes: NDArray[np.float64], others: Sequence[BoundingBox]) -> NDArray[np.bool_]:
+    """Whether boxes, `[N, 4]`, are those of the objects of some others: `[N]`."""
+    if not others:
         return np.zeros(len(boxes), dtype=np.bool_)
-    others = np.array([exemplar.box for exemplar in exemplars], dtype=np.float64)
-    ious = box_iou(boxes.astype(np.float64), others)
+    ious = box_iou(boxes, np.array(others, dtype=np.float64))
     return np.asarray(ious.max(axis=1) >= _SAME_OBJECT)

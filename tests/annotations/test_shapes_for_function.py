@@ -76,7 +76,7 @@ def test_function_sees_the_shapes_of_its_frames_in_its_own_labels(client, make_t
         job.id, {"shapes": shapes, "tags": [{"frame": 1, "label_id": ids["car"], "source": "manual"}]}
     )
     function = function_class()
-    report = annotate_task(client, task_id, function, frames_per_batch=1)
+    report = annotate_task(client, task_id, function, frames_per_batch=1, existing="replace_auto")
     assert sorted(function.seen) == [f"{number:04}.png" for number in range(5)]
     assert [(each.label_id, each.type, each.box, each.source) for each in function.seen["0001.png"]] == [
         (7, "rectangle", (10, 10, 30, 30), "manual"),
@@ -96,9 +96,60 @@ def test_second_run_sees_what_was_drawn_since(client, make_task):
     client.create_job_annotations(
         client.jobs(task_id)[0].id, {"shapes": [drawn(label_ids(client, task_id)["person"], 1)]}
     )
-    again = annotate_task(client, task_id, function)
+    again = annotate_task(client, task_id, function, existing="replace_auto")
     assert [each.source for each in function.seen["0001.png"]] == ["auto", "manual"]
     assert (again.added, again.already_there) == (0, 2)
+
+
+class Moving(Watching):
+    """Finds its object elsewhere when something is drawn."""
+
+    def detect(self, context, image):
+        self.seen[context.frame_name] = context.existing_shapes
+        moved = 2 * sum(shape.source == "manual" for shape in context.existing_shapes)
+        return [rectangle(7, [40 + moved, 10, 60 + moved, 30])]
+
+
+def test_a_run_that_would_write_objects_twice_is_refused(client, make_task, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path))
+    task_id = make_task(3)
+    function = Moving()
+    annotate_task(client, task_id, function, frames=[1])
+    [job], ids = client.jobs(task_id), label_ids(client, task_id)
+    client.create_job_annotations(job.id, {"shapes": [drawn(ids["person"], 1, (0, 0, 9, 9))]})
+    function.seen.clear()
+    message = (
+        "starts from shapes that are in the task, and there are automatic ones already, which would be"
+        " written twice; use existing='replace_auto'"
+    )
+    with pytest.raises(BadFunctionError, match=message):
+        annotate_task(client, task_id, function)
+    assert not function.seen
+    annotate_task(client, task_id, function, frames=[0, 2])  # none on these
+    again = annotate_task(client, task_id, function, existing="replace_auto")
+    assert (again.added, again.removed, again.already_there) == (1, 1, 2)
+    third = annotate_task(client, task_id, function, existing="replace_auto")
+    assert (third.added, third.removed, third.already_there) == (0, 0, 3)
+    assert not any(shape.is_deleted for seen in function.seen.values() for shape in seen), (
+        "people have deleted none of what runs have replaced"
+    )
+
+
+def test_automatic_tracks_of_its_labels_are_refused_too(client, make_task):
+    task_id = make_task(4)
+    ids = label_ids(client, task_id)
+    [job] = client.jobs(task_id)
+    keyframes = [
+        {"type": "rectangle", "frame": frame, "points": [5, 5, 9, 9], "outside": outside}
+        for frame, outside in ((0, False), (2, True))
+    ]
+    track = {"frame": 0, "label_id": ids["car"], "source": "auto", "shapes": keyframes}
+    client.create_job_annotations(job.id, {"tracks": [track]})
+    with pytest.raises(BadFunctionError, match="automatic ones already"):
+        annotate_task(client, task_id, Watching(), frames=[1, 3])
+    annotate_task(client, task_id, Watching(), frames=[2, 3])
+    persons = Watching(DetectionFunctionSpec(labels=[label_spec("person", 7)]))
+    annotate_task(client, task_id, persons, frames=[0, 1])
 
 
 def test_tracks_are_seen_where_they_are_on_the_frame(client, make_task):
@@ -110,7 +161,7 @@ def test_tracks_are_seen_where_they_are_on_the_frame(client, make_task):
     track = {"frame": 0, "label_id": label_ids(client, task_id)["car"], "source": "auto", "shapes": keyframes}
     client.create_job_annotations(client.jobs(task_id)[0].id, {"tracks": [track]})
     function = Watching()
-    annotate_task(client, task_id, function)
+    annotate_task(client, task_id, function, existing="replace_auto")
     assert [[(each.box, each.source) for each in function.seen[name]] for name in sorted(function.seen)] == [
         [((0, 10, 20, 30), "auto")],
         [((20, 10, 40, 30), "auto")],
@@ -165,12 +216,13 @@ def test_each_job_is_read_once_and_copies_in_overlapping_jobs_are_one_shape(clie
     monkeypatch.setattr(type(client), "iter_job_annotations", iter_job_annotations)
     annotate_task(client, task_id, SimpleNamespace(spec=SPEC, detect=lambda *_: []), frames_per_batch=1)
     without = len(reads)
-    for options in ({}, {"skip_existing_iou": 0.5, "skip_existing_source": "all"}):
+    # for the function and the comparison together, for what was deleted, and for what could be written twice
+    for options, times in (({}, 3), ({"skip_existing_iou": 0.5, "skip_existing_source": "all"}, 2)):
         reads.clear()
         function = Watching()
         report = annotate_task(client, task_id, function, frames_per_batch=1, **options)
         assert len(function.seen["0002.png"]) == (1 if not options else 2)
-        assert len(reads) - without in (2, 4), "two jobs, read once for function and comparison together"
+        assert len(reads) - without == 2 * times, "two jobs"
     assert report.overlapping_existing == 6
 
 
@@ -180,7 +232,7 @@ def test_a_run_that_removes_the_shapes_is_refused(client, make_task):
         client.jobs(task_id)[0].id, {"shapes": [drawn(label_ids(client, task_id)["car"])]}
     )
     function = Watching()
-    with pytest.raises(BadFunctionError, match="existing='clear' removes them; use existing='keep'"):
+    with pytest.raises(BadFunctionError, match="existing='clear' removes them; use existing='replace_auto'$"):
         annotate_task(client, task_id, function, existing="clear")
     assert not function.seen
     annotate_task(client, task_id, function, existing="replace_auto")
@@ -208,7 +260,7 @@ def test_shapes_that_people_have_deleted_are_seen_as_deleted(client, make_task, 
     [job] = client.jobs(task_id)
     first, _ = sorted(client.job_annotations(job.id).shapes, key=lambda shape: shape["frame"])
     client.delete_job_annotations(job.id, json.dumps({"shapes": [first], "tags": [], "tracks": []}).encode())
-    annotate_task(client, task_id, function)
+    annotate_task(client, task_id, function, existing="replace_auto")
     [deleted], [left] = function.seen["0000.png"], function.seen["0001.png"]
     assert (deleted.is_deleted, deleted.label_id, deleted.box) == (True, 7, (40, 10, 60, 30))
     assert (left.is_deleted, left.source) == (False, "auto")

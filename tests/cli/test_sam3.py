@@ -78,7 +78,10 @@ def test_refusals_are_one_line(server, task_id, weights):
     for arguments, message in (
         (["-p", weights, "--prompts", too_long], "shorten it with --prompts"),
         (["-p", weights, "--prompts", '{"persn": "man"}'], "did you mean 'person'?"),
-        (["-p", weights, "--exemplars", "manual", "--existing", "clear"], "--existing clear removes them"),
+        (
+            ["-p", weights, "--exemplars", "manual", "--existing", "clear"],
+            "--existing clear removes them; use --existing replace_auto",
+        ),
         ([], "hf download facebook/sam3"),
     ):
         done = run(*command, *arguments, HF_HUB_OFFLINE="1")

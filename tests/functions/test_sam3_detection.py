@@ -9,6 +9,7 @@ import torch
 from prefect_cvat.auto_annotation import ExistingShape
 from prefect_cvat.auto_annotation.functions import sam3_detection
 from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
+from prefect_cvat.auto_annotation.functions._sam3_exemplars import exemplars_of
 from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
@@ -176,6 +177,7 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
         existing(0, BOX),
         existing(0, (190.0, 140.0, 300.0, 400.0)),  # the part of it in the image
         existing(0, (10.0, 10.0, 60.0, 60.0), source="auto"),
+        existing(0, (10.0, 60.0, 60.0, 110.0), source="file"),  # perhaps predictions
         existing(0, (70.0, 10.0, 90.0, 30.0), source="auto", is_deleted=True),
         existing(0, (300.0, 10.0, 400.0, 60.0)),  # outside
         existing(0, (50.0, 50.0, 50.0, 50.0)),  # a point
@@ -198,6 +200,21 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
     words_only = make(folder)
     assert not words_only.reads_existing_shapes
     assert everything(words_only.detect(context, small_photos[0])) == everything(without)
+
+
+def test_a_deleted_duplicate_is_no_exemplar():
+    left, moved, other = (20.0, 20.0, 60.0, 60.0), (24.0, 20.0, 64.0, 60.0), (60.0, 60.0, 90.0, 90.0)
+
+    def negative(*shapes):
+        found = exemplars_of(DetectionContext("a", existing_shapes=shapes), (100, 100))
+        return [each.box for of_label in found.values() for each in of_label if not each.is_positive]
+
+    deleted = existing(0, moved, source="auto", is_deleted=True)
+    for source in ("auto", "manual", "file"):
+        assert negative(existing(0, left, source=source), deleted) == [], "its object is still there"
+    assert negative(existing(1, left, source="auto"), deleted) == [(0.24, 0.2, 0.64, 0.6)], "another label"
+    assert negative(existing(0, other, source="auto"), deleted) == [(0.24, 0.2, 0.64, 0.6)]
+    assert negative(existing(0, left, source="auto", is_deleted=True)) == [(0.2, 0.2, 0.6, 0.6)]
 
 
 def test_what_was_drawn_is_not_found_again(folder, small_photos):

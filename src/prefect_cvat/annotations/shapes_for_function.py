@@ -7,12 +7,39 @@ from typing import Any
 
 from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.auto_annotation.existing_shapes import ExistingShape
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.bounding_box import bounding_box
+from prefect_cvat.geometry.interpolation import interpolate
+from prefect_cvat.models import Job
 from prefect_cvat.planning.label_mapping import LabelMapping
-from prefect_cvat.planning.plan import Batch
+from prefect_cvat.planning.plan import Batch, Plan
 
-__all__ = ["ShapesForFunction"]
+__all__ = ["ShapesForFunction", "has_automatic_shapes"]
+
+
+def has_automatic_shapes(client: Client, plan: Plan, mapping: LabelMapping) -> bool:
+    """Whether shapes of source `auto`, or such tracks, are on the frames of a plan, in labels of a function.
+
+    Raises:
+        PrefectCvatError: A request to the server failed.
+    """
+    label_ids = {target.id for target in mapping.targets.values() if target is not None}
+
+    def is_on_a_frame(kind: str, annotation: Mapping[str, Any], job: Job) -> bool:
+        if kind == "tracks":
+            first = max(annotation["frame"], job.start_frame)
+            frames = plan.frames_between(first, job.stop_frame).numbers
+            return any(interpolate(annotation, int(number)) is not None for number in frames)
+        return kind == "shapes" and plan.frames.has(annotation["frame"])
+
+    return any(
+        annotation.get("source") == "auto"
+        and annotation["label_id"] in label_ids
+        and is_on_a_frame(kind, annotation, job)
+        for job in plan.jobs
+        for kind, annotation in client.iter_job_annotations(job.id)
+    )
 
 
 class ShapesForFunction:

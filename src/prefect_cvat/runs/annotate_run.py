@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
-from prefect_cvat.annotations.shapes_for_function import ShapesForFunction
+from prefect_cvat.annotations.shapes_for_function import ShapesForFunction, has_automatic_shapes
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.corrections.deleted_shapes import DeletedShapes
@@ -26,7 +26,7 @@ from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
-from prefect_cvat.options.existing_annotation_options import Existing
+from prefect_cvat.options.existing_annotation_options import Existing, ExistingSource
 from prefect_cvat.planning.confidence_thresholds import (
     ScoreThresholds,
     review_thresholds,
@@ -279,18 +279,30 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         """Show the function the shapes that are on its frames already.
 
         Raises:
-            BadFunctionError: The run removes them.
+            BadFunctionError: The run removes them, or would write objects again that it keeps.
         """
+        why_not = ""
         if self.options.existing is Existing.CLEAR:
+            why_not = f"{argument('existing', 'clear')} removes them"
+        elif self._may_write_twice(mapping):
+            why_not = "there are automatic ones already, which would be written twice"
+        if why_not:
             raise BadFunctionError(
-                f"{self.report.function} starts from shapes that are in the task, and"
-                f" {argument('existing', 'clear')} removes them; use {argument('existing', 'keep')}, or"
-                " 'replace_auto'"
+                f"{self.report.function} starts from shapes that are in the task, and {why_not};"
+                f" use {argument('existing', 'replace_auto')}"
             )
         assert self._annotations is not None
         deleted = DeletedShapes(self.client, self.plan)
         self._shapes = ShapesForFunction(self._annotations, mapping, deleted.on_frame)
         self.detector.show_existing_shapes(self._shapes.on_frame)
+
+    def _may_write_twice(self, mapping: LabelMapping) -> bool:
+        """Whether the run keeps shapes that it may find again elsewhere, as it sees other shapes now."""
+        if self.options.existing is not Existing.KEEP:
+            return False
+        if self._existing is not None and self.options.skip_existing_source is not ExistingSource.MANUAL:
+            return False  # what overlaps with them is left out
+        return has_automatic_shapes(self.client, self.plan, mapping)
 
     def _why_not_cached(self) -> str:
         """Why detections depend on more than an image; empty if they do not."""
