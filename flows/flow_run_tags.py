@@ -26,12 +26,13 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
-from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
+from prefect_cvat.auto_annotation.loading import find_function, parse_parameters, takes_parameter
 from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 from prefect_cvat.inference.function_digest.imported_code import ReachedCode
+from prefect_cvat.inference.function_digest.named_files import digests_of_named_files
 from prefect_cvat.models import Label
 from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.existing_annotation_options import ExistingSource
@@ -63,8 +64,9 @@ def function_key(function: CvatFunction, loaded: Any, warn: Callable[[str], obje
     """A digest of a function and its settings, which changes when the function may find something else.
 
     The digest is the same on all machines, and does not depend on the state of the loaded function. It is
-    made of the function's `version`, or else of its code. If the code cannot be determined, the digest is
-    random, so that no earlier run counts as done.
+    made of the function's `version`, or else of its code and of the files and folders that its parameters
+    name, such as weights. If these cannot be determined, the digest is random, so that no earlier run counts
+    as done. Models of the Hub count by their name and `revision`.
 
     Args:
         function: The function and its settings.
@@ -74,7 +76,7 @@ def function_key(function: CvatFunction, loaded: Any, warn: Callable[[str], obje
     version: object = read_attribute(loaded, "version")
     if not isinstance(version, str | int):
         try:
-            version = _code_of(function)
+            version = [*_code_of(function), *_files_of(function)]
         except UnknownCodeError as error:
             version = str(uuid.uuid4())
             if warn is not None:
@@ -109,6 +111,10 @@ def _code_of(function: CvatFunction) -> list[str]:
     reached = ReachedCode()
     reached.add(find_function(function.function))
     return reached.lines()
+
+
+def _files_of(function: CvatFunction) -> list[str]:
+    return digests_of_named_files(parse_parameters(function.function_parameters or {}))
 
 
 def run_key(

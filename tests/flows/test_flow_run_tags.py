@@ -12,6 +12,7 @@ from command_line import run_code
 from prefect_cvat.flows.flow_run_tags import function_key, run_key, shard_key
 from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.inference.function_digest.named_files import digests_of_named_files
 from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
@@ -129,3 +130,40 @@ def test_function_key_is_random_if_code_cannot_be_determined(helped):
     (why, first), (_, second) = (version_in_a_process_of_its_own(helped) for _ in range(2))
     assert first != second
     assert why.startswith("function helped_function has no `version`, and reaches code that is chosen only")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("sam3_detection", {"model": "str:{}"}),
+        ("open_vocabulary_detection", {"model": "str:{}", "device": "str:cpu"}),
+        ("tiled", {"function": "str:sam3_detection", "model": "str:{}"}),
+        ("ensemble", {"a": "str:sam3_detection", "b": "str:open_vocabulary_detection", "a.model": "str:{}"}),
+    ],
+)
+def test_function_key_changes_with_weights_of_a_function_that_is_made_for_a_task(tmp_path, name, parameters):
+    folder = tmp_path / "model"
+    (folder / "onnx").mkdir(parents=True)
+    function = CvatFunction(
+        function=name,
+        function_parameters={name: value.format(folder) for name, value in parameters.items()},
+    )
+    loaded = function.get_function()
+    keys = []
+    for place, content in (("a.bin", b"one"), ("a.bin", b"two"), ("onnx/b.bin", b"one"), ("a.bin", b"one")):
+        (folder / place).write_bytes(content)
+        keys += [function_key(function, loaded)]
+    assert len(set(keys)) == 4
+    os.utime(folder / "a.bin", (0, 0))
+    assert function_key(function, loaded) == keys[-1]  # such as of a copy on another machine
+    (folder / "b.bin").symlink_to(folder / "a.bin")  # as in the cache of the Hub
+    assert function_key(function, loaded) not in keys
+
+
+def test_files_that_are_named_within_parameters(tmp_path):
+    weights = tmp_path / "a.bin"
+    weights.write_bytes(b"one")
+    nested = {"functions": [{"name": "sam3_detection", "model": str(weights)}, 7, "x" * 5000, "\0", ""]}
+    [line] = digests_of_named_files(nested)
+    assert line.startswith(". ")
+    assert digests_of_named_files({"model": "facebook/sam3"}) == []
