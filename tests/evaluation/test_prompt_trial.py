@@ -1,13 +1,16 @@
 """Trials of wordings, against the sandbox over HTTP."""
 
+import json
+
 import pytest
 
 from coloured_tasks import BLUE, RED, coloured_picture, create_coloured_task, draw
 from flow_functions import coloured_areas
-from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.auto_annotation import label_spec, prompts_for_labels
+from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.evaluation.prompt_trial import suggested_wordings, try_prompts
-from prefect_cvat.evaluation.report.prompt_trial_report import prompt_lines
-from prefect_cvat.exceptions import FunctionLoadError, NothingToEvaluateError
+from prefect_cvat.evaluation.report.prompt_trial_report import prompt_lines, write_prompts
+from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, NothingToEvaluateError
 
 FACTORY = coloured_areas.create
 
@@ -62,7 +65,7 @@ def test_a_wording_with_false_positives_is_worse(client, task_id):
 
 
 def test_words_that_find_nothing(client, task_id):
-    done = try_prompts(client, task_id, FACTORY, {"cold": "a blue sky, clear"})
+    done = try_prompts(client, task_id, FACTORY, {"cold": ["a blue sky, clear"]})
     assert done.prompts == {"warm": None, "cold": ["a blue sky, clear"]}  # not two wordings
     assert done.not_found == {"warm": 0.0}
     assert any("words do not find label 'warm'" in line for line in prompt_lines(done))
@@ -86,6 +89,62 @@ def test_only_given_wordings_are_tried_without_suggestions(client, task_id):
         ("warm", "something red"),
         ("cold", "cold"),
     ]
+
+
+def test_a_wording_goes_to_the_label_that_it_finds_better(client, task_id):
+    wordings = {"warm": ["blue", "red", "reddish"], "cold": ["BLUE", "a blue one"]}
+    # "warm" and "cold" have objects in the same places on two frames
+    draw(client, task_id, "warm", BLUE, [0, 1, 2])
+    done = try_prompts(client, task_id, FACTORY, wordings, suggest=False)
+    by_label = {label: [each for each in done.results if each.label == label] for label in ("warm", "cold")}
+    assert by_label["warm"][0].wording in ("blue", "red")
+    assert by_label["cold"][0].ap > 0
+    chosen = done.prompts
+    assert {chosen["warm"].lower(), chosen["cold"].lower()} in ({"red", "blue"}, {"red", "a blue one"})
+    prompts_for_labels(labels_of_task(client.labels(task_id)), done.prompts)
+
+    done = try_prompts(client, task_id, FACTORY, {"warm": "blue", "cold": "Blue"}, suggest=False)
+    assert done.prompts == {"warm": None, "cold": "Blue"}
+    assert done.taken == {"warm": "cold"}
+    assert (
+        "label 'warm' does not get its best wording 'blue', which is that of label 'cold';"
+        " it is left out (null) in the prompts"
+    ) in prompt_lines(done)
+
+
+def test_prompts_fit_labels_that_were_not_tried(client, tmp_path):
+    task_id = create_coloured_task(client, "warm", "red", "???")
+    draw(client, task_id, "warm", RED, [0, 1])
+    labels = labels_of_task(client.labels(task_id))
+    done = try_prompts(client, task_id, FACTORY, {"warm": ["red", "a red one"]}, suggest=False)
+    assert done.prompts == {"warm": "a red one", "???": None}
+    assert done.taken == {"warm": "red"}
+    assert any(line.endswith("of label 'red'; it gets 'a red one'") for line in prompt_lines(done))
+    file = tmp_path / "best.json"
+    write_prompts(done, file)
+    assert [each.label.name for each in prompts_for_labels(labels, json.loads(file.read_text()))] == [
+        "warm",
+        "red",
+    ]
+
+
+def test_prompts_that_no_run_would_take_are_not_written(client, tmp_path):
+    task_id = create_coloured_task(client, "warm")
+    draw(client, task_id, "warm", RED, [0, 1])
+    done = try_prompts(client, task_id, FACTORY, {"warm": "green"}, suggest=False)
+    file = tmp_path / "best.json"
+    with pytest.raises(BadFunctionError, match="the prompts are not written to .*: no label of the task can"):
+        write_prompts(done, file)
+    assert not file.exists()
+
+
+def test_a_comma_separates_wordings_as_in_prompts(client, task_id):
+    given = {"warm": "red, , something  red", "cold": ["blue, not red"]}
+    done = try_prompts(client, task_id, FACTORY, given, suggest=False)
+    assert sorted(each.wording for each in done.results) == ["blue, not red", "red", "something red"]
+    for bad in ("", ",", "red, ?", [["red"]]):
+        with pytest.raises(ValueError, match="is neither words nor a list of them"):
+            try_prompts(client, task_id, FACTORY, {"warm": bad})
 
 
 def test_a_function_without_words_is_refused(client, task_id):

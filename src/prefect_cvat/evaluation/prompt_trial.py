@@ -16,6 +16,7 @@ from prefect_cvat.evaluation.inputs.compared_shapes import ComparedShapes
 from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource, read_ground_truth
 from prefect_cvat.evaluation.inputs.predictions import detect_on_frames
 from prefect_cvat.evaluation.metrics import LabelEvaluation
+from prefect_cvat.evaluation.prompt_choice import chosen_prompts, why_unfit
 from prefect_cvat.evaluation.report.prompt_trial_report import LEAST_AP50, PromptTrial, WordingResult
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.inference.provenance import name_of
@@ -57,7 +58,7 @@ def try_prompts(
         client: The server, logged in; a client of `cvat_sdk`, too.
         task_id: Id of the task.
         function: A function that is made for a task and takes prompts, as it was loaded; or its factory.
-        wordings: Wordings by label, to be tried first.
+        wordings: Wordings by label, to be tried first: a list, or a text in which commas separate them.
         suggest: Try `suggested_wordings` too; otherwise a label without wordings is tried by its name.
         function_name: The name of the function in the result.
         truth: See `evaluate_task`.
@@ -120,7 +121,8 @@ def try_prompts(
     failed = predictions.frame_errors or {}
     frames = ground_truth.frames.where(lambda number: number not in failed)
     results = _measure(frames, pairs, words, shapes, predictions.annotations.shapes)
-    best = {label.name: next(each for each in results if each.label == label.name) for label, _ in pairs}
+    best = {each.label: each for each in reversed(results)}
+    prompts, taken = chosen_prompts(results, info.labels)
     return PromptTrial(
         task_id=task_id,
         task_name=info.task.name,
@@ -130,10 +132,9 @@ def try_prompts(
         frames=len(frames),
         seconds=time.perf_counter() - started,
         results=tuple(results),
-        prompts={
-            label: None if each.ap50 < LEAST_AP50 else _as_prompt(each.wording)
-            for label, each in best.items()
-        },
+        prompts=prompts,
+        why_unfit=why_unfit(info.labels, prompts),
+        taken=taken,
         not_found={label: each.ap50 for label, each in best.items() if each.ap50 < LEAST_AP50},
         not_tried=not_tried,
     )
@@ -165,9 +166,12 @@ def _checked(wordings: Mapping[str, Any], labels: Sequence[Label]) -> dict[str, 
                 f"{argument('wordings')} names {label!r}, not a label of the task"
                 f"{did_you_mean(label, names) or f'; there are {quoted_list(names)}'}"
             )
-        listed = [given] if isinstance(given, str) else given
-        if not isinstance(listed, Sequence) or not all(
-            isinstance(each, str) and any(map(str.isalnum, each)) for each in listed
+        # as in prompts: a comma in a text separates wordings
+        listed = [each for each in given.split(",") if each.strip()] if isinstance(given, str) else given
+        if (
+            not isinstance(listed, Sequence)
+            or (isinstance(given, str) and not listed)
+            or not all(isinstance(each, str) and any(map(str.isalnum, each)) for each in listed)
         ):
             raise ValueError(
                 f"{argument('wordings')} of label {label!r}: {given!r} is neither words nor a list of them"
@@ -266,8 +270,3 @@ def _result(label: str, wording: str, measured: LabelEvaluation | None) -> Wordi
         best_f1=None if measured is None else measured.best_f1,
         best_threshold=None if measured is None else measured.best_threshold,
     )
-
-
-def _as_prompt(wording: str) -> str | list[str]:
-    """A wording as one of `prompts`, where a comma in a text separates several."""
-    return [wording] if "," in wording else wording

@@ -28,15 +28,18 @@ class _Tried(OptionModel):
         OnCommandLine(metavar="JSON|FILE"),
         Field(
             description=(
-                'Wordings to try by label of the task, such as {"car": ["car", "a parked car"]}, besides the'
-                " name of each label, the name with an article, and as a caption."
+                'Wordings to try by label of the task, such as {"car": "a parked car, a van"}: a list, or a'
+                " text in which commas separate them, as in --prompts. The name of each label, the name with"
+                " an article, and as a caption are tried too."
             )
         ),
     ] = None
     suggest: Annotated[
         bool,
         OnCommandLine("--suggest/--no-suggest"),
-        Field(description="Try these three; otherwise a label without wordings is tried by its name only."),
+        Field(
+            description="Try these three too; otherwise a label without wordings is tried by its name only."
+        ),
     ] = True
 
 
@@ -44,7 +47,12 @@ class _Output(JsonOption):
     output: Annotated[
         OutputFile,
         OnCommandLine("--output -o", metavar="FILE"),
-        Field(description="Write the best words of each label to this file, for --prompts."),
+        Field(
+            description=(
+                "Write the best words of each label to this file, for --prompts. A wording is given to one"
+                " label only: to the one that it finds best."
+            )
+        ),
     ] = None
 
 

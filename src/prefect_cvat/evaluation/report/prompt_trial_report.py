@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.evaluation.report.tables import Row, aligned
+from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.messages.plurals import pluralize
 
@@ -53,7 +54,10 @@ class PromptTrial(BaseModel):
         frames: Number of frames with ground truth.
         seconds: Duration in seconds.
         results: The wordings, by label in the order of the task, the best of each first.
-        prompts: The best wording by label, for `prompts` of later runs; None for a label of `not_found`.
+        prompts: The best wording by label, for `prompts` of later runs. A wording is given to one label only.
+            None for a label that has none left, or that has none in its name and was not tried.
+        why_unfit: Why no run on the task would take these prompts; empty if it would.
+        taken: Labels that do not get their best wording, each with the label whose it is.
         not_found: Labels that no wording finds, each with the AP50 of its best one, see `LEAST_AP50`.
         not_tried: Labels that were not tried, each with the reason.
     """
@@ -69,12 +73,15 @@ class PromptTrial(BaseModel):
     seconds: float
     results: tuple[WordingResult, ...]
     prompts: dict[str, str | list[str] | None]
+    why_unfit: str
+    taken: dict[str, str]
     not_found: dict[str, float]
     not_tried: dict[str, str]
 
 
 def prompt_lines(trial: PromptTrial) -> list[str]:
     """A trial as plain lines: the wordings, the best of each label first, and what words cannot find."""
+    best = {each.label: each.wording for each in reversed(trial.results)}
     rows: list[Row] = [
         {
             "label": each.label,
@@ -98,6 +105,11 @@ def prompt_lines(trial: PromptTrial) -> list[str]:
             " it is left out (null) in the prompts"
             for label, ap50 in trial.not_found.items()
         ),
+        *(
+            f"label {label!r} does not get its best wording {best[label]!r}, which is that of label"
+            f" {owner!r}; it {_gets(trial.prompts[label])}"
+            for label, owner in trial.taken.items()
+        ),
         *(f"not tried: label {label!r} {why}" for label, why in trial.not_tried.items()),
     ]
 
@@ -106,6 +118,15 @@ def write_prompts(trial: PromptTrial, file: Path) -> None:
     """Write the best words of each label as JSON, which `--prompts` reads.
 
     Raises:
+        BadFunctionError: No run on the task would take them.
         StorageError: The file cannot be written.
     """
+    if trial.why_unfit:
+        raise BadFunctionError(f"the prompts are not written to {file}: {trial.why_unfit}")
     write_text(file, json.dumps(trial.prompts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _gets(words: str | list[str] | None) -> str:
+    if words is None:
+        return "is left out (null) in the prompts"
+    return f"gets {(words if isinstance(words, str) else words[0])!r}"
