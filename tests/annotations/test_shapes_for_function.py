@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import (
@@ -14,6 +15,8 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.detector import Detector
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.dry_run import dry_run
@@ -264,3 +267,15 @@ def test_shapes_that_people_have_deleted_are_seen_as_deleted(client, make_task, 
     [deleted], [left] = function.seen["0000.png"], function.seen["0001.png"]
     assert (deleted.is_deleted, deleted.label_id, deleted.box) == (True, 7, (40, 10, 60, 30))
     assert (left.is_deleted, left.source) == (False, "auto")
+
+
+def test_a_line_in_the_log_says_once_that_no_shapes_are_shown(client, make_task, caplog):
+    image = Image.new("RGB", (8, 8))
+    detector = Detector(Watching())
+    for _ in range(2):
+        list(detector.detect([(Frame(0, "a", 8, 8), image)]))
+    [record] = caplog.records
+    assert "no shapes are shown to function 'Watching'" in record.getMessage()
+    caplog.clear()
+    annotate_task(client, make_task(1), Watching())
+    assert not [each for each in caplog.records if "no shapes" in each.getMessage()]

@@ -93,6 +93,27 @@ def test_refusals_are_one_line(server, task_id, weights):
     assert "'nanodet_detection' does not take these parameters" in done.stderr
 
 
+def test_where_no_shapes_are_shown_a_line_says_so_or_the_option_is_missing(
+    server, task_id, weights, tmp_path
+):
+    function = ("--function", "sam3_detection", "-p", weights, "--device", "cpu", "--exemplars", "manual")
+    page = tmp_path / "page.html"
+    done = run(*server, "preview", "--task", task_id, "--frames", 1, *function, "-o", page)
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if "no shapes are shown" in line]
+    assert line.endswith("such as exemplars: it works by words alone")
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(picture(64, 48))
+    done = run("preview", photo, *function, "-o", page)
+    assert done.returncode == 2
+    assert "--exemplars goes with --task" in done.stderr
+    for command in (["prompts", task_id], ["export", task_id, "--to", tmp_path / "data"]):
+        done = run(*server, *command, *function)
+        assert done.returncode == 2
+        assert "No such option" in done.stderr
+        assert "--exemplars" in done.stderr
+
+
 def test_words_become_tracks_and_a_drawn_shape_is_followed(server, client, video_task, weights):
     task_id = video_task(clip(range(8)), segment_size=5)
     command = (*server, "track", task_id, "-p", weights, "--device", "cpu", "--json")

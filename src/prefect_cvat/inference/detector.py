@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,8 @@ MIN_CHECK_SECONDS = 0.02
 
 MAX_UNCHECKED = 32
 """Maximum number of frames whose results are checked together, unless a call has more."""
+
+logger = logging.getLogger(__name__)
 
 
 class Detector:
@@ -82,6 +85,7 @@ class Detector:
             function, conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly
         )
         self._feed = ImageFeed(self._calls.preprocess)
+        self._misses_shapes = bool(read_attribute(function, "reads_existing_shapes"))
 
     @property
     def conf_threshold(self) -> float | None:
@@ -95,10 +99,13 @@ class Detector:
     def show_existing_shapes(self, on_frame: Callable[[Frame], Sequence[ExistingShape]]) -> None:
         """Show the function the shapes that are on its frames already.
 
+        If a function that reads them is shown none, a line in the log says so.
+
         Args:
             on_frame: Returns the shapes on a frame.
         """
         self._calls.existing_shapes = on_frame
+        self._misses_shapes = False
 
     def fit_to(self, mapping: LabelMapping) -> None:
         """Check detections against the labels of a task too.
@@ -134,6 +141,12 @@ class Detector:
             DeviceError: The GPU of the function failed.
             MediaError: A frame is broken.
         """
+        if self._misses_shapes:
+            self._misses_shapes = False
+            logger.warning(
+                "no shapes are shown to function %r here, such as exemplars: it works by words alone",
+                type(self.function).__name__,
+            )
         with ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
             checking: Future[list[FrameDetections]] | None = None
             for outcomes in self._outcomes(images):

@@ -44,7 +44,7 @@ class _Exported(ExportOptions):
 def export(
     task_id: TaskId,
     exported: _Exported,
-    function: FunctionChoice,
+    function: Annotated[FunctionChoice, Without("exemplars")],
     options: Annotated[Options, Without(*NOT_WRITTEN)],
     output: JsonOption,
 ) -> None:

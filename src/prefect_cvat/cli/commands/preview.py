@@ -55,6 +55,8 @@ def preview(
         raise click.BadParameter("give images, a folder of images or a video, or a task with --task")
     if options.frames == "unannotated" and previewed.task is None:
         raise click.BadParameter("--frames unannotated goes with --task")
+    if function.exemplars is not None and previewed.task is None:
+        raise click.BadParameter("--exemplars goes with --task: files have no shapes")
     loaded = function.load()
     from prefect_cvat.auto_annotation.function_for_task import make_function
     from prefect_cvat.auto_annotation.task_labels import TaskLabel, labels_of_task

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from prefect_cvat.cli.command import Only, TaskId, command
+from prefect_cvat.cli.command import Only, TaskId, Without, command
 from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stderr
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import JsonOption, OutputFile
@@ -59,7 +59,7 @@ class _Output(JsonOption):
 @command
 def prompts(
     task_id: TaskId,
-    function: FunctionChoice,
+    function: Annotated[FunctionChoice, Without("exemplars")],
     tried: _Tried,
     truth: TruthChoice,
     evaluated: Annotated[EvaluationOptions, Only("all_frames")],
