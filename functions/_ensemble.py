@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ from prefect_cvat.geometry.bounding_box import BoundingBox, bounding_box
 from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.masks import decode_mask, mask_to_polygons
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 
 __all__ = ["EnsembleFunction", "ThreeStepEnsemble", "Weight"]
@@ -35,12 +37,27 @@ Weight: TypeAlias = float | Mapping[str, float | None]
 
 
 class EnsembleFunction:
-    """Runs several detection functions; see `ensemble.create`."""
+    """Runs several detection functions; see `ensemble.create`.
+
+    Args:
+        functions: The functions by name.
+        closing: What `close` calls; by default it closes the functions that can be closed.
+        weights: See `ensemble.create`, as for the following arguments.
+        iou: Minimum IoU with the mean box of an object.
+        min_votes: Minimum number of functions that find an object.
+        score_threshold: Minimum score of an object when the run sets no threshold.
+        vote_threshold: Minimum score of a detection of a function.
+
+    Raises:
+        BadFunctionError: The labels of the functions do not fit together.
+        ValueError: The weights of the functions that have a label are all 0.
+    """
 
     def __init__(
         self,
         functions: Mapping[str, DetectionFunction],
         *,
+        closing: Sequence[Callable[[], object]] | None = None,
         weights: Mapping[str, Weight],
         iou: float,
         min_votes: int,
@@ -48,6 +65,9 @@ class EnsembleFunction:
         vote_threshold: float,
     ) -> None:
         self.functions = dict(functions)
+        if closing is None:
+            closing = [partial(close_function, function) for function in functions.values()]
+        self._closing = closing
         self.score_threshold = score_threshold
         self.vote_threshold = vote_threshold
         self.iou = iou
@@ -58,6 +78,11 @@ class EnsembleFunction:
             label_id: np.array(of_label)
             for label_id, of_label in self._labels.weights(list(self.weights.values())).items()
         }
+        if without := [label.name for label in self.spec.labels if not self._by_label[label.id].any()]:
+            raise ValueError(
+                f"the weights of {', '.join(functions)} for {quoted_list(without)} are all 0; give the function"
+                " that finds the label best a weight above 0"
+            )
         self._checkers = [OutputChecker(function.spec.labels) for function in functions.values()]
 
     @property
@@ -86,9 +111,9 @@ class EnsembleFunction:
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     def close(self) -> None:
-        """Close the functions that can be closed."""
-        for function in self.functions.values():
-            close_function(function)
+        """Close the functions that can be closed; of an ensemble for a task, those made for the task."""
+        for close in self._closing:
+            close()
 
     def detect(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> list[DetectionAnnotation]:
         """Find the objects on an image.

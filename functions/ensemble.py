@@ -7,17 +7,19 @@ found it. So their disagreement lowers the score, by which reports say what to l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from prefect_cvat.auto_annotation import DetectionFunction
-from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.functions._ensemble import EnsembleFunction, ThreeStepEnsemble, Weight
 from prefect_cvat.auto_annotation.functions._named_functions import named_functions
 from prefect_cvat.auto_annotation.functions._nested_function import check_can_be_nested
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
+from prefect_cvat.messages.plurals import quoted_list
+from prefect_cvat.messages.suggestions import did_you_mean
 
 __all__ = ["EnsembleFunction", "create"]
 
@@ -49,7 +51,8 @@ def create(
     Args:
         functions: Two or more functions, or names of functions, such as `nanodet_detection`.
         weights: The weight of each function by its name here; one number, or one by label, such as its
-            average precision in an evaluation. Labels that are not named get the mean of those that are.
+            average precision in an evaluation: finite, 0 or more, and above 0 for one of the functions with
+            the label. Labels that are not named get the mean of those that are.
         iou: Minimum IoU with the mean box of an object, 0 to 1.
         min_votes: Minimum number of functions that find an object; if fewer have its label, all of these.
         score_threshold: Minimum score of an object when the run sets no threshold.
@@ -87,8 +90,8 @@ def create(
             if isinstance(weight, Mapping)
             else [weight]
         )
-        if any(value <= 0 for value in values):
-            raise ValueError(f"the weights of {name} must be more than 0, not {weight}")
+        if not all(math.isfinite(value) and value >= 0 for value in values):
+            raise ValueError(f"the weights of {name} must be finite and 0 or more, not {weight}")
     ensemble = partial(
         _ensemble,
         members,
@@ -99,8 +102,27 @@ def create(
         vote_threshold=vote_threshold,
     )
     if any(isinstance(each, FunctionForTask) for each in members.values()):
-        return FunctionForTask(ensemble, name="ensemble")
-    return ensemble()
+        # labels of weights are not compared: each task has others
+        return FunctionForTask(ensemble, name="ensemble", members=[*members.values()])
+    made = ensemble()
+    _check_labels(given, [label.name for label in made.spec.labels])
+    return made
+
+
+def _check_labels(weights: Mapping[str, Weight], labels: Sequence[str]) -> None:
+    """Check that a function has each label that is given a weight; one with None has none.
+
+    Raises:
+        ValueError: No function has a label.
+    """
+    for name, weight in weights.items():
+        of_labels = weight if isinstance(weight, Mapping) else {}
+        for label in (label for label, value in of_labels.items() if value is not None):
+            if label not in labels:
+                raise ValueError(
+                    f"the weights of {name} name {label!r}, which is no label of the functions"
+                    f"{did_you_mean(label, labels) or f'; there are {quoted_list(labels)}'}"
+                )
 
 
 def _ensemble(
@@ -114,11 +136,7 @@ def _ensemble(
 
     Raises:
         BadFunctionError: A function needs more of a run than images.
-        FunctionLoadError: There are prompts, and no function takes them.
     """
-    for_task = [each for each in members.values() if isinstance(each, FunctionForTask)]
-    if prompts is not None and not any(each.takes_prompts for each in for_task):
-        raise takes_no_prompts("ensemble")
     functions = {
         name: each.make(task_labels, prompts if each.takes_prompts else None)
         if isinstance(each, FunctionForTask)
@@ -128,4 +146,10 @@ def _ensemble(
     for function in functions.values():
         check_can_be_nested(function)
     has_steps = all(hasattr(each, "infer_batch") for each in functions.values())
-    return (ThreeStepEnsemble if has_steps else EnsembleFunction)(functions, **settings)
+    for_task = [each for each in members.values() if isinstance(each, FunctionForTask)]
+    return (ThreeStepEnsemble if has_steps else EnsembleFunction)(
+        functions,
+        # the others are used for the next task too
+        closing=[each.close_made for each in for_task] if for_task else None,
+        **settings,
+    )

@@ -3,6 +3,7 @@
 import pytest
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
+from prefect_cvat.auto_annotation import TaskLabel
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.function_block import CvatFunction
@@ -31,6 +32,36 @@ def test_batch_size_is_passed_to_functions_that_take_one():
     assert chosen.get_function().batch_size == 3
     with pytest.raises(FunctionLoadError, match="'grabcut_interaction' takes no batch_size"):
         CvatFunction(function="grabcut_interaction", batch_size=3).get_function()
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        ("flow_functions.coloured_areas", {}),
+        ("tiled", {"function": "str:flow_functions.coloured_areas"}),
+        ("ensemble", {"a": "str:flow_functions.coloured_areas", "b": "str:nanodet_detection"}),
+    ],
+)
+def test_prompts_are_those_of_the_function_within_another(monkeypatch, function, parameters):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    block = CvatFunction(function=function, function_parameters=parameters, prompts={"warm": None})
+    made = block.get_function().make([TaskLabel("warm", "rectangle"), TaskLabel("red", "rectangle")])
+    within = made.functions["a"] if function == "ensemble" else getattr(made, "function", made)
+    assert [label.name for label in within.spec.labels] == ["red"]
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        ("nanodet_detection", {}),
+        ("tiled", {"function": "str:nanodet_detection"}),
+        ("ensemble", {"a": "str:nanodet_detection", "b": "str:nanodet_detection"}),
+    ],
+)
+def test_prompts_are_refused_where_no_function_takes_them(function, parameters):
+    block = CvatFunction(function=function, function_parameters=parameters, prompts={"warm": "a car"})
+    with pytest.raises(FunctionLoadError, match=f"function '{function}' takes no prompts"):
+        block.get_function()
 
 
 def test_validates_parameters_at_creation():

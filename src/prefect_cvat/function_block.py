@@ -7,6 +7,9 @@ from typing import Any
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, field_validator
 
+from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
+from prefect_cvat.auto_annotation.function_calls import close_function
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ModelOptions
@@ -79,10 +82,14 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
         parameters |= self.create_arguments
         if device:
             parameters["device"] = device
-        if self.prompts is not None:
-            parameters["prompts"] = self.prompts
         with secrets_hidden(parameters):
-            return load_function(self.function, parameters)
+            function = load_function(self.function, parameters)
+        if self.prompts is None:
+            return function
+        if not isinstance(function, FunctionForTask) or not function.takes_prompts:
+            close_function(function)
+            raise takes_no_prompts(self.function)
+        return function.changed(prompts=self.prompts)
 
     def check_secrets(self) -> None:
         """Check that there are the blocks of secrets that its parameters name.

@@ -36,6 +36,31 @@ def test_prompts_are_json_or_a_file(server, client, tmp_path):
         assert found_boxes(client, task_id) == {("warm", tuple(RED))}
 
 
+ENSEMBLE = [
+    "--function", "ensemble", "-p", f"words=str:{FUNCTION[1]}", "-p", "boxes=str:nanodet_detection",
+    "-p", "boxes.device=str:cpu", "--allow-unmatched-labels",
+]  # fmt: skip
+
+
+def test_an_ensemble_annotates_tasks_with_different_labels(server, client):
+    first, second = create_coloured_task(client, "red"), create_coloured_task(client, "blue", "warm")
+    done = run(*server, "annotate", first, second, *ENSEMBLE)
+    assert done.returncode == 0, done.stderr
+    assert found_boxes(client, first) == {("red", tuple(RED))}
+    assert found_boxes(client, second) == {("blue", tuple(BLUE))}
+
+
+TILED = ["--function", "tiled", "-p", f"function=str:{FUNCTION[1]}"]
+
+
+@pytest.mark.parametrize("function", [ENSEMBLE, TILED], ids=["ensemble", "tiled"])
+def test_prompts_are_for_functions_within_others(server, client, function):
+    task_id = create_coloured_task(client, "warm")
+    done = run(*server, "annotate", task_id, *function, "--prompts", '{"warm": "a red thing"}')
+    assert done.returncode == 0, done.stderr
+    assert found_boxes(client, task_id) == {("warm", tuple(RED))}
+
+
 @pytest.mark.parametrize(
     ("prompts", "code", "message"),
     [

@@ -24,7 +24,7 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
-from prefect_cvat.auto_annotation.functions import ensemble
+from prefect_cvat.auto_annotation.functions import ensemble, tiled
 from prefect_cvat.auto_annotation.functions._weighted_boxes import fuse_boxes
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.auto_annotation.task_labels import TaskLabel
@@ -50,6 +50,20 @@ class Fixed:
     def detect(self, context, image):
         self.thresholds.append(context.conf_threshold)
         return list(self.found)
+
+
+class Closable(Fixed):
+    """Cannot be used any more when it is closed."""
+
+    is_closed = False
+
+    def detect(self, context, image):
+        assert not self.is_closed
+        return super().detect(context, image)
+
+    def close(self):
+        assert not self.is_closed, "closed twice"
+        self.is_closed = True
 
 
 class InSteps(Fixed):
@@ -123,8 +137,9 @@ def test_minimum_number_of_votes():
 
 def test_weights_for_all_labels_and_by_label():
     functions = {"good": Fixed(car([10, 10, 50, 50], 0.9)), "bad": Fixed(car([14, 10, 54, 50], 0.3))}
-    for weight in (3.0, {"car": 3.0}, {"dog": 3.0, "bus": None}):
-        made = ensemble.create(functions, weights={"good": weight})
+    dog = Fixed(labels=[label_spec("dog", 1)])
+    for weight in (3.0, {"car": 3.0}, {"dog": 3.0, "bus": None}, {"car": 3.0, "dog": 0.0}):
+        made = ensemble.create({**functions, "dog": dog}, weights={"good": weight})
         [found] = made.detect(CONTEXT, IMAGE)
         assert found.score == pytest.approx((3 * 0.9 + 0.3) / 4)
         assert found.points[0] == pytest.approx((10 * 2.7 + 14 * 0.3) / 3)
@@ -247,7 +262,27 @@ def test_version_depends_on_functions_and_settings():
         ({"uoi": 0.5}, FunctionLoadError, "uoi is neither a setting"),
         ({"c.tile": 3}, FunctionLoadError, "c.tile belongs to no function"),
         ({"weights": {"c": 1}}, FunctionLoadError, "weights names c; the functions are function1, function2"),
-        ({"weights": {"function1": {"car": 0}}}, FunctionLoadError, "more than 0"),
+        ({"weights": {"function1": {"car": -1}}}, FunctionLoadError, "must be finite and 0 or more, not"),
+        (
+            {"weights": {"function1": float("nan")}},
+            FunctionLoadError,
+            "must be finite and 0 or more, not nan",
+        ),
+        (
+            {"weights": {"function1": {"car": float("inf")}}},
+            FunctionLoadError,
+            "must be finite and 0 or more",
+        ),
+        (
+            {"weights": {"function1": 0, "function2": {"car": 0.0}}},
+            FunctionLoadError,
+            "weights of function1, function2 for 'car' are all 0",
+        ),
+        (
+            {"weights": {"function1": {"carr": 0.9}}},
+            FunctionLoadError,
+            "the weights of function1 name 'carr', .*; did you mean 'car'",
+        ),
         ({"min_votes": 3}, FunctionLoadError, "min_votes must be between 1 and 2"),
     ],
 )
@@ -342,3 +377,22 @@ def test_function_that_reads_shapes_is_refused():
     reading.reads_existing_shapes = True
     with pytest.raises(BadFunctionError, match="starts from the shapes"):
         ensemble.create({"one": reading, "two": Fixed()})
+
+
+def test_functions_that_were_loaded_before_serve_all_tasks_and_are_closed_at_the_end():
+    made_for_tasks = []
+
+    def without_words(*, task_labels):
+        made_for_tasks.append(Closable(labels=[label_spec(label.name, 0) for label in task_labels]))
+        return made_for_tasks[-1]
+
+    inner, outer = Closable(), Closable()
+    nested = ensemble.create({"words": by_words, "inner": inner})
+    waiting = tiled.create(ensemble.create({"nested": nested, "other": without_words, "outer": outer}))
+    for label, prompts in [("car", None), ("dog", None), ("dog", {"dog": "a dog"})]:
+        waiting.make([TaskLabel(label, "rectangle")], prompts).detect(CONTEXT, IMAGE)
+        assert [each.is_closed for each in made_for_tasks[:-1]] == [True] * (len(made_for_tasks) - 1)
+        assert not made_for_tasks[-1].is_closed
+    assert (inner.is_closed, outer.is_closed) == (False, False)
+    waiting.close()
+    assert all(each.is_closed for each in (inner, outer, *made_for_tasks))

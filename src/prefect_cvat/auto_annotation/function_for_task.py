@@ -36,6 +36,8 @@ class FunctionForTask:
         parameters: The other arguments of the factory. `task_labels` among them, as names or in the form of
             CVAT, take the place of the labels of any task.
         name: The name of the function.
+        members: The functions that it is made of, where these were loaded before: for each task it is made
+            of the same ones, and they are closed with this.
 
     Attributes:
         made_for: What the function was made for, as JSON: the labels and prompts. Empty before it is made.
@@ -46,9 +48,15 @@ class FunctionForTask:
     """
 
     def __init__(
-        self, create: Callable[..., Any], parameters: Mapping[str, Any] | None = None, *, name: str
+        self,
+        create: Callable[..., Any],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str,
+        members: Sequence[Any] = (),
     ) -> None:
         self.name = name
+        self._members = tuple(members)
         self._create = create
         self._parameters = dict(parameters or {})
         self._labels: tuple[TaskLabel, ...] | None = None
@@ -74,8 +82,9 @@ class FunctionForTask:
 
     @property
     def takes_prompts(self) -> bool:
-        """Whether it can be said what to look for, by label."""
-        return takes(self._create, "prompts")
+        """Whether it can be said what to look for, by label; of an ensemble, to one of its functions."""
+        waiting = [each for each in self._members if isinstance(each, FunctionForTask)]
+        return takes(self._create, "prompts") and (not waiting or any(each.takes_prompts for each in waiting))
 
     def wrapped(self, wrap: Callable[[Any], Any]) -> FunctionForTask:
         """A function that is made of this one, such as one that runs it on tiles.
@@ -91,7 +100,10 @@ class FunctionForTask:
         """The same with other parameters of the factory; those that it does not take are ignored."""
         taken = {name: value for name, value in parameters.items() if takes(self._create, name)}
         other = FunctionForTask(
-            self._create, {**self._parameters, "task_labels": self._labels, **taken}, name=self.name
+            self._create,
+            {**self._parameters, "task_labels": self._labels, **taken},
+            name=self.name,
+            members=self._members,
         )
         other._wraps = self._wraps
         return other
@@ -124,7 +136,7 @@ class FunctionForTask:
             sort_keys=True,
         )
         if self._made is None or made_for != self.made_for:
-            self.close()
+            self.close_made()
             function = call_factory(self._create, parameters, self.name)
             for wrap in self._wraps:
                 function = wrap(function)
@@ -132,7 +144,13 @@ class FunctionForTask:
         return self._made
 
     def close(self) -> None:
-        """Close the function, if it was made."""
+        """Close the function, if it was made, and its members: it cannot be made any more."""
+        self.close_made()
+        for member in self._members:
+            close_function(member)
+
+    def close_made(self) -> None:
+        """Close the function, if it was made; it can be made again."""
         made, self._made = self._made, None
         if made is not None:
             close_function(made)

@@ -102,22 +102,25 @@ def try_prompts(
     words = _labels_of_words(pairs)
     # an object that two wordings describe is found by both
     trial = function.changed(iou_across_labels=1.0)
-    trial.is_of_run = True
-    predictions = detect_on_frames(
-        client,
-        replace(info, labels=tuple(words.values())),
-        ground_truth.frames,
-        trial,
-        options.changed(
-            prompts={label.name: [label.name] for label in words.values()},
-            conf_threshold=LOW_THRESHOLD if options.conf_threshold is None else options.conf_threshold,
-            label_thresholds=None,
-            label_map=None,
-            allow_unmatched_labels=False,
-        ),
-        function_name=name,
-        progress=progress,
-    )
+    try:
+        predictions = detect_on_frames(
+            client,
+            replace(info, labels=tuple(words.values())),
+            ground_truth.frames,
+            trial,
+            options.changed(
+                prompts={label.name: [label.name] for label in words.values()},
+                conf_threshold=LOW_THRESHOLD if options.conf_threshold is None else options.conf_threshold,
+                label_thresholds=None,
+                label_map=None,
+                allow_unmatched_labels=False,
+            ),
+            function_name=name,
+            progress=progress,
+        )
+    finally:
+        # the functions of an ensemble that the caller has loaded stay open
+        trial.close() if function.is_of_run else trial.close_made()
     failed = predictions.frame_errors or {}
     frames = ground_truth.frames.where(lambda number: number not in failed)
     results = _measure(frames, pairs, words, shapes, predictions.annotations.shapes)
