@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
+from prefect_cvat.auto_annotation.function_for_task import takes_prompts
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation import TaskComparison, TaskEvaluation
@@ -164,9 +165,11 @@ def evaluate_task(
             compared, done = None, evaluate_predictions(task, first)
         else:
             if isinstance(against, CvatFunction):
-                of_function = task.with_options(Options.of_form(against, frames, execution))
+                own_options = Options.of_form(against, frames, execution)
                 with slot_of(against) as loaded:
-                    second = predict(of_function, against, loaded)
+                    if against_block is None and takes_prompts(loaded):
+                        own_options = own_options.changed(prompts=labels.prompts)
+                    second = predict(task.with_options(own_options), against, loaded)
             else:
                 with slot_of(None):
                     second = (
@@ -223,7 +226,8 @@ def _against(
         return int(name or task_id)
     if kind == "none":
         return None
-    own_labels = labels.changed(label_map=comparison.against_label_map, label_thresholds=None)
+    # whether it takes prompts is known when it is loaded
+    own_labels = labels.changed(label_map=comparison.against_label_map, label_thresholds=None, prompts=None)
     parameters = dict(comparison.against_parameters or {})
     return choose_function(None, name, parameters, execution, own_labels, annotations)
 

@@ -80,8 +80,8 @@ class EnsembleFunction:
         }
         if without := [label.name for label in self.spec.labels if not self._by_label[label.id].any()]:
             raise ValueError(
-                f"the weights of {', '.join(functions)} for {quoted_list(without)} are all 0; give the function"
-                " that finds the label best a weight above 0"
+                f"the weights of {', '.join(functions)} for {quoted_list(without)} are all 0; one must be"
+                " above 0"
             )
         self._checkers = [OutputChecker(function.spec.labels) for function in functions.values()]
 

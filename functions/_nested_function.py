@@ -8,6 +8,7 @@ from typing import Any
 import PIL.Image
 
 from prefect_cvat.auto_annotation import BadFunctionError, DetectionFunction, DetectionFunctionContext
+from prefect_cvat.auto_annotation.function_calls import check_sees_single_images
 from prefect_cvat.auto_annotation.function_for_task import make_function, wait_for_labels
 from prefect_cvat.auto_annotation.loading import load_function, takes_parameter
 from prefect_cvat.auto_annotation.task_labels import TaskLabel
@@ -27,8 +28,7 @@ def check_can_be_nested(function: DetectionFunction) -> None:
             f"{name!r} starts from the shapes that are on an image, such as exemplars, and another function"
             " cannot show it any; make it without them"
         )
-    if hasattr(function, "begin_video"):
-        raise BadFunctionError(f"{name!r} follows the objects of a video; another function cannot run it")
+    check_sees_single_images(function)
 
 
 def detect_on(

@@ -52,6 +52,11 @@ def _explain(class_name: str, source: str, error: Exception) -> str:
     reason = one_line(str(error).strip().partition("\n")[0])
     if Path(source).exists():
         return f"{class_name} cannot be loaded from the folder {source!r}: {reason}"
+    if _is_folder(source):
+        return (
+            f"there is no folder {source!r} for {class_name}; give a folder with its files, or the name of a"
+            " model on the Hugging Face Hub"
+        )
     if "gated" in str(error):
         return (
             f"{source!r} may be downloaded only by those who have accepted its licence: accept it at"
@@ -61,3 +66,8 @@ def _explain(class_name: str, source: str, error: Exception) -> str:
         f"{source!r} is not on this machine and cannot be downloaded ({reason}); download it where there is"
         f" a network: hf download {source}; or give a folder with its files"
     )
+
+
+def _is_folder(source: str) -> bool:
+    """Whether it can only be a folder: a name on the Hub is `NAME` or `OWNER/NAME`."""
+    return source.startswith(("/", "\\", ".", "~")) or source.count("/") > 1 or "\\" in source

@@ -77,9 +77,9 @@ class WordModel(abc.ABC):
         """
 
     def _pixels(self, images: Sequence[PIL.Image.Image]) -> Any:
-        """The images as the model takes them, on its device."""
+        """The images as the model takes them, on its device and in its type of numbers."""
         return self._processor.image_processor(images=list(images), return_tensors="pt").to(
-            self._model.device
+            self._model.device, self._model.dtype
         )
 
 

@@ -241,9 +241,14 @@ def _for_rectangles(found: Sequence[LabelPrompts], given: Prompts) -> list[Label
     Raises:
         BadFunctionError: There are none, or there are prompts for another one.
     """
-    others = [each.label for each in found if each.label.type not in ("any", "rectangle")]
+    wanted, others = [], []
+    for each in found:
+        if each.label.type in ("any", "rectangle"):
+            wanted.append(each)
+        else:
+            others.append(each.label)
     described = quoted_list([f"{label.name} ({label.type})" for label in others])
-    if len(others) == len(found):
+    if not wanted:
         raise BadFunctionError(
             f"this function finds rectangles, which no label of the task can have: {described}; use"
             " sam3_detection for masks and polygons"
@@ -255,4 +260,4 @@ def _for_rectangles(found: Sequence[LabelPrompts], given: Prompts) -> list[Label
         )
     if others:
         logger.info("labels that cannot have rectangles are left out: %s", described)
-    return [each for each in found if each.label not in others]
+    return wanted

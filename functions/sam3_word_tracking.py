@@ -80,6 +80,7 @@ class Sam3WordTrackingFunction(ModelFunction):
         self._labels = tuple(labels)
         self._prompts = list_prompts(labels, processor.tokenizer)
         self._matching_threshold = model.score_threshold_detection
+        self._session: Sam3Session | None = None
         self.begin_video()
 
     @cached_property
@@ -105,7 +106,7 @@ class Sam3WordTrackingFunction(ModelFunction):
     @property
     def dropped_objects(self) -> frozenset[int]:
         """The numbers of objects that have turned out to be none, or another one's."""
-        return self._session.dropped
+        return self._open_session().dropped
 
     def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> Input:  # noqa: ARG002
         """Resize an image of any mode; may be called in several threads at a time."""
@@ -127,8 +128,13 @@ class Sam3WordTrackingFunction(ModelFunction):
 
     def close(self) -> None:
         """Let go of the model; the function cannot be used any more."""
-        del self._session
+        self._session = None
         super().close()
+
+    def _open_session(self) -> Sam3Session:
+        if self._session is None:
+            raise RuntimeError("the function is closed")
+        return self._session
 
     def _advance(self, items: Sequence[tuple[DetectionFunctionContext, Input]]) -> list[_Output]:
         model: Any = self._loaded_model()
@@ -136,7 +142,7 @@ class Sam3WordTrackingFunction(ModelFunction):
         model.new_det_thresh = self._threshold(context)
         # what is found again need not be found as surely as what is new
         model.score_threshold_detection = min(self._matching_threshold, model.new_det_thresh)
-        return [_Output(self._session.advance(each.pixels), each.size)]
+        return [_Output(self._open_session().advance(each.pixels), each.size)]
 
     def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:
         contexts = [context for context, _ in items]

@@ -65,7 +65,9 @@ def create(
 
     What is found twice is kept once. Of two shapes of one label whose boxes overlap by more than
     `iou`, the one stays that no tile cuts, or else the one with the better score; a piece of an
-    object that is also there whole goes too. Tags are those of the whole image.
+    object that is also there whole goes too. Where the function has `iou_across_labels` below 1, as
+    `open_vocabulary_detection`, the same is done by it for shapes of different labels. Tags are those of the
+    whole image.
 
     Example:
         `create("nanodet_detection", tile=416, score_threshold=0.3)`
@@ -187,8 +189,11 @@ class TiledFunction:
         cut = np.array([each.is_cut for each in found])
         scores = np.array([1.0 if each.shape.score is None else each.shape.score for each in found])
         # Scores are at most 1, so whatever is whole comes before whatever is cut.
-        kept = _suppress(boxes, scores + 2.0 * ~cut, labels, self.iou)
+        order = scores + 2.0 * ~cut
+        kept = _suppress(boxes, order, labels, self.iou)
         kept = kept[~_is_piece(boxes[kept], labels[kept], cut[kept])]
+        if (across := getattr(self.function, "iou_across_labels", 1.0)) < 1:
+            kept = kept[_suppress(boxes[kept], order[kept], np.zeros_like(kept), across)]
         return [found[index].shape for index in kept[np.argsort(-scores[kept], kind="stable")]]
 
 

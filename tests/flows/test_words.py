@@ -11,6 +11,7 @@ from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.evaluation_options import ComparisonOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.task_selection_options import TaskSelection
 
@@ -59,6 +60,19 @@ def test_prompts_come_from_the_form_or_a_block(credentials, client):
         )
     with pytest.raises(FunctionLoadError, match="takes no prompts"):
         CvatFunction(function="flow_functions.one_box", prompts={"sky": "x"}).get_function()
+
+
+def test_words_are_compared_with_a_function_that_takes_none(credentials, client):
+    task_id = create_coloured_task(client, "warm", "car")
+    draw(client, task_id, "warm", RED, [0])
+    draw(client, task_id, "car", [1, 2, 30, 40], [0])
+    labels = LabelOptions(prompts={"warm": "something red"}, allow_unmatched_labels=True)
+    for against, expected in [("flow_functions.one_box", None), (FUNCTION, 1.0)]:
+        comparison = ComparisonOptions(against=against, resamples=20)
+        done = evaluate_task(task_id, credentials, function=FUNCTION, labels=labels, comparison=comparison)
+        of_label = done.second.shapes["bbox"].by_label.get("warm")
+        assert done.first.shapes["bbox"].by_label["warm"].ap == 1.0
+        assert ((of_label and of_label.ap) or None) == expected
 
 
 def test_labels_differ_from_task_to_task(credentials, client, made):

@@ -211,3 +211,16 @@ def test_masks_of_a_prompt_do_not_overlap(folder, photo):
         masks = [decode_mask(s.points, image_width=WIDTH, image_height=HEIGHT) for s in found]
         assert len(masks) > 1
         assert np.sum(masks, axis=0).max() == 1
+
+
+def test_closed_function_may_be_closed_again_and_says_that_it_is_closed(folder, photo):
+    function = make(folder)
+    function.close()
+    function.close()
+    with pytest.raises(RuntimeError, match="the function is closed"):
+        function.detect(DetectionContext("a"), photo)
+
+
+def test_folder_that_does_not_exist_is_named():
+    with pytest.raises(FunctionLoadError, match="there is no folder '/nowhere/sam3' for"):
+        sam3_word_tracking.create(task_labels=LABELS, model="/nowhere/sam3", device="cpu")

@@ -59,6 +59,12 @@ def spots(size, *boxes):
     return PIL.Image.fromarray(values)
 
 
+def one_spot():
+    values = np.zeros((400, 400), np.uint8)
+    values[130:170, 130:170] = 100
+    return PIL.Image.fromarray(values)
+
+
 def found_boxes(annotations):
     return sorted((annotation.label_id, *annotation.points) for annotation in annotations)
 
@@ -120,6 +126,22 @@ def test_object_of_another_label_within_a_large_one_is_kept():
     image = spots((1100, 820), (50, 60, 900, 700), (400, 300, 500, 400))
     found = tiled.create(SpotFunction(), tile=240).detect(CONTEXT, image)
     assert (200, 400, 300, 500, 400) in found_boxes(found)
+
+
+@pytest.mark.parametrize(("iou_across_labels", "labels"), [(0.8, [100]), (1.0, [100, 200])])
+def test_labels_compete_after_merging_as_they_do_within_the_function(iou_across_labels, labels):
+    """On the tile an object is taken for something else than on the whole image."""
+
+    class Doubtful(SpotFunction):
+        def detect(self, context, image):
+            label_id = 100 if max(image.size) <= 240 else 200
+            found = super().detect(context, image)
+            return [each.model_copy(update={"label_id": label_id}) for each in found]
+
+    function = Doubtful(lambda label_id, box, area: rectangle(label_id, box, score=area))
+    function.iou_across_labels = iou_across_labels
+    found = tiled.create(function, tile=240, overlap=0.5).detect(CONTEXT, one_spot())
+    assert sorted(each.label_id for each in found) == labels
 
 
 def test_image_not_larger_than_a_tile_is_detected_on_once():
@@ -262,7 +284,7 @@ def test_invalid_arguments_are_refused(options, error, message):
     ("attribute", "message"),
     [
         ({"reads_existing_shapes": True}, "'SimpleNamespace' starts from the shapes that are on an image"),
-        ({"begin_video": lambda: None}, "'SimpleNamespace' follows the objects of a video"),
+        ({"begin_video": lambda: None}, "'SimpleNamespace' finds and follows the objects of a video: make"),
     ],
 )
 def test_functions_that_need_the_whole_image_are_refused(attribute, message):

@@ -8,6 +8,7 @@ from moving_blocks import Blocks
 from prefect_cvat import annotate_task, evaluate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
+from prefect_cvat.evaluation import compare_task
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, NotFoundError
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.rendering.run_report_markdown import escape, render_markdown
@@ -116,6 +117,13 @@ def test_tracks_of_what_words_describe(client, made):
     assert coloured_areas.alive == 0
 
 
+def test_a_function_is_closed_if_a_run_of_tracks_cannot_begin(client, made):
+    task_id = create_coloured_task(client, "red")
+    with pytest.raises(ValueError, match="tracking and refining support neither"):
+        track_task(client, task_id, FACTORY, frames="unannotated")
+    assert (made, coloured_areas.alive) == ([["red"]], 0)
+
+
 def test_a_tracking_function_may_be_made_for_a_task(client):
     made = []
 
@@ -142,6 +150,20 @@ def test_evaluation_of_words(client, made):
         "cold": 1.0,
     }
     assert evaluate_task(client, task_id, FACTORY).shapes["bbox"].by_label["cold"].true_positives == 0
+
+
+def test_words_are_compared_with_a_function_that_takes_none(client, made):
+    task_id = create_coloured_task(client, "red", "cold")
+    draw(client, task_id, "cold", BLUE, [0, 1])
+    draw(client, task_id, "red", RED, [0, 1])
+    words = Options(prompts={"cold": "blue"})
+    done = compare_task(client, task_id, FACTORY, OneBox(), options=words, resamples=20)
+    ap = done.shapes["bbox"].by_label["cold"].metrics["ap"]
+    assert ap.first == 1.0
+    assert not ap.second
+    done = compare_task(client, task_id, FACTORY, FACTORY, options=words, resamples=20)
+    ap = done.shapes["bbox"].by_label["cold"].metrics["ap"]
+    assert (ap.first, ap.second) == (1.0, 1.0)
 
 
 def test_a_dry_run_makes_the_function(client, made):

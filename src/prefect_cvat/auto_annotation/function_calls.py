@@ -20,6 +20,7 @@ from prefect_cvat.termination import Terminated
 __all__ = [
     "as_list",
     "call_function",
+    "check_sees_single_images",
     "close_function",
     "is_installed",
     "is_of_function",
@@ -199,6 +200,19 @@ def read_attribute(function: Any, name: str) -> Any:
         name,
         f"the {name} of {_name(function)} cannot be read",
     )
+
+
+def check_sees_single_images(function: Any) -> None:
+    """Check that a detection function needs no more than one image at a time.
+
+    Raises:
+        BadFunctionError: It needs the frames of a video, one after the other.
+    """
+    if hasattr(function, "begin_video"):
+        raise BadFunctionError(
+            f"{_name(function)} finds and follows the objects of a video: make tracks with it"
+            " (`prefect-cvat track`, `track_task`)"
+        )
 
 
 def close_function(function: Any) -> None:

@@ -25,7 +25,7 @@ from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel, parse_labels
 from prefect_cvat.exceptions import FunctionLoadError
 
-__all__ = ["ForTask", "FunctionForTask", "make_function", "wait_for_labels"]
+__all__ = ["ForTask", "FunctionForTask", "make_function", "takes_prompts", "wait_for_labels"]
 
 
 class FunctionForTask:
@@ -180,6 +180,16 @@ def wait_for_labels(function: Any) -> Any:
     waiting = FunctionForTask(function, name=_name_of(function))
     waiting.is_of_run = True
     return waiting
+
+
+def takes_prompts(function: Any) -> bool:
+    """Whether it can be said to a function what to look for, by label.
+
+    Args:
+        function: A function as it was loaded, or a factory.
+    """
+    waiting = wait_for_labels(function)
+    return isinstance(waiting, FunctionForTask) and waiting.takes_prompts
 
 
 def make_function(

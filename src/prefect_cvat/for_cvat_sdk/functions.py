@@ -10,7 +10,7 @@ import cvat_sdk.auto_annotation as cvataa
 import PIL.Image
 from cvat_sdk import models as sdk_models
 
-from prefect_cvat.auto_annotation.function_calls import place_of, read_spec
+from prefect_cvat.auto_annotation.function_calls import check_sees_single_images, place_of, read_spec
 from prefect_cvat.auto_annotation.function_for_task import make_function
 from prefect_cvat.auto_annotation.interface import TrackableShape
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, load_function_module
@@ -75,7 +75,7 @@ def as_cvat_sdk(function: Any) -> cvataa.AutoAnnotationFunction:
         function: A detection, tracking or interaction function, for our interface or that of the SDK.
 
     Raises:
-        BadFunctionError: It is none of these.
+        BadFunctionError: It is none of these, or a detection function that needs a video.
     """
     with _errors_of_sdk():
         spec = read_spec(function, "an auto-annotation function")
@@ -91,6 +91,7 @@ def as_cvat_sdk(function: Any) -> cvataa.AutoAnnotationFunction:
 
 class _SdkDetection:
     def __init__(self, function: Any, spec: Any) -> None:
+        check_sees_single_images(function)
         self.spec = cvataa.DetectionFunctionSpec(labels=[sdk_label(label) for label in spec.labels])
         self._detectors = {
             conv_mask_to_poly: Detector(function, conv_mask_to_poly=conv_mask_to_poly)

@@ -7,7 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prefect_cvat.auto_annotation.function_calls import place_of, read_labels, read_spec
+from prefect_cvat.auto_annotation.function_calls import (
+    check_sees_single_images,
+    place_of,
+    read_labels,
+    read_spec,
+)
 from prefect_cvat.auto_annotation.interface import DetectionFunctionSpec
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.bounded_text import one_line
@@ -48,7 +53,7 @@ def describe(function: Any) -> FunctionDescription:
     """Describe a function by its spec.
 
     Raises:
-        BadFunctionError: It has no spec, or an invalid one.
+        BadFunctionError: It has no spec, or an invalid one; or it needs a video, and gets single images here.
     """
     spec = read_spec(function, "an auto-annotation function")
     try:
@@ -65,6 +70,7 @@ def describe(function: Any) -> FunctionDescription:
                 min_neg_points=getattr(spec, "min_neg_points", None),
                 min_bounding_boxes=getattr(spec, "min_bounding_boxes", None),
             )
+        check_sees_single_images(function)
         labels = tuple(PatchedLabelRequest.model_validate(each) for each in read_labels(function))
         DetectionFunctionSpec(labels=labels)  # unique ids; attributes with valid values
         _check_unique_names(labels)

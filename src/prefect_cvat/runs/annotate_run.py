@@ -12,7 +12,7 @@ from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.annotations.shapes_for_function import ShapesForFunction, has_automatic_shapes
-from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.auto_annotation.function_calls import check_sees_single_images, read_attribute
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.corrections.deleted_shapes import DeletedShapes
 from prefect_cvat.exceptions import BadFunctionError, RunStoppedError
@@ -60,11 +60,8 @@ class AnnotateRun(Run):
     follows_objects: ClassVar[bool] = False
 
     def _use(self, function: DetectionFunction) -> None:
-        if hasattr(function, "begin_video") and not self.follows_objects:
-            raise BadFunctionError(
-                f"{type(function).__name__!r} finds and follows the objects of a video: make tracks with it"
-                " (`prefect-cvat track`, `track_task`)"
-            )
+        if not self.follows_objects:
+            check_sees_single_images(function)
         self.detector = Detector(
             function,
             conf_threshold=self.options.conf_threshold,

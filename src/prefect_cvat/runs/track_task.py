@@ -79,6 +79,25 @@ def new_track_run(
 ) -> TrackDetectionsRun | TrackShapesRun:
     """Make the run for a detection function or a tracking function; its spec says which."""
     function = wait_for_labels(function)
+    try:
+        return _new_run(
+            client, task_id, function, options, track_options, shape_tracking_options, function_name
+        )
+    except BaseException:
+        if isinstance(function, FunctionForTask) and function.is_of_run:
+            function.close()  # there is no run that closes it at its end
+        raise
+
+
+def _new_run(
+    client: Client,
+    task_id: int,
+    function: Any,
+    options: Options,
+    track_options: TrackOptions | None,
+    shape_tracking_options: ShapeTrackingOptions | None,
+    function_name: str | None,
+) -> TrackDetectionsRun | TrackShapesRun:
     made: Any = function
     if isinstance(function, FunctionForTask):
         info = read_task(client, task_id, options.selection)

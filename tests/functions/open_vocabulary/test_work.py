@@ -228,3 +228,10 @@ def test_closed_function_raises_an_error(make, context, small_photos):
     function.close()
     with pytest.raises(RuntimeError, match="the function is closed"):
         function.detect(context(), small_photos[0])
+
+
+@pytest.mark.parametrize("family", ["grounding_dino", "mm_grounding_dino", "owlv2", "owlvit", "omdet_turbo"])
+def test_model_of_16_bits_finds_something(make, family, context, small_photos):
+    function = make(family, "cat", "dog")
+    function._model.to(torch.bfloat16)
+    assert function.detect(context("a"), small_photos[0])

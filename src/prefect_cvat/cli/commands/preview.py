@@ -58,6 +58,7 @@ def preview(
     if function.exemplars is not None and previewed.task is None:
         raise click.BadParameter("--exemplars goes with --task: files have no shapes")
     loaded = function.load()
+    from prefect_cvat.auto_annotation.function_calls import check_sees_single_images
     from prefect_cvat.auto_annotation.function_for_task import make_function
     from prefect_cvat.auto_annotation.task_labels import TaskLabel, labels_of_task
     from prefect_cvat.cli.preview_files import FRAMES_SHOWN, open_files
@@ -70,8 +71,10 @@ def preview(
     from prefect_cvat.rendering.review_page.writer import render_review_page
 
     def detector(labels: Sequence[TaskLabel] | None = None) -> Detector:
+        made = make_function(loaded, labels, options.prompts)
+        check_sees_single_images(made)
         return Detector(
-            make_function(loaded, labels, options.prompts),
+            made,
             conf_threshold=options.conf_threshold,
             conv_mask_to_poly=options.conv_mask_to_poly,
         )

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_cvat.auto_annotation.function_for_task import takes_prompts
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.evaluation.comparison.differences import ShapeComparison, compare_evaluations
@@ -80,7 +81,8 @@ def compare_task(
         function_name: The name of the function in the result.
         against_name: The name of the other function in the result.
         against_label_map: Labels of the task by labels of the other function. The `label_map` and the
-            `label_thresholds` of the options are for `function`; all other options are for both.
+            `label_thresholds` of the options are for `function`; all other options are for both, except that
+            a function that takes no `prompts` is compared with without them.
         truth: See `evaluate_task`, as for the following arguments.
         truth_task_id: Id of the task with the ground truth.
         all_frames: Evaluate frames without manual annotations too.
@@ -118,7 +120,11 @@ def compare_task(
     elif against is None or isinstance(against, int):
         second = task.automatic_annotations(against)
     else:
-        own_options = task.options.changed(label_map=against_label_map, label_thresholds=None)
+        own_options = task.options.changed(
+            label_map=against_label_map,
+            label_thresholds=None,
+            prompts=task.options.prompts if takes_prompts(against) else None,
+        )
         second = task.with_options(own_options).detect(against, function_name=against_name, progress=progress)
     first = (
         task.automatic_annotations()
