@@ -230,8 +230,8 @@ def test_closed_function_raises_an_error(make, context, small_photos):
         function.detect(context(), small_photos[0])
 
 
-@pytest.mark.parametrize("family", ["grounding_dino", "mm_grounding_dino", "owlv2", "owlvit", "omdet_turbo"])
+@pytest.mark.parametrize("family", WORD_MODELS, ids=lambda family: family.__name__)
 def test_model_of_16_bits_finds_something(make, family, context, small_photos):
-    function = make(family, "cat", "dog")
-    function._model.to(torch.bfloat16)
-    assert function.detect(context("a"), small_photos[0])
+    model, processor = model_and_processor(family)
+    function = make(family, "cat", "cone", model=model.to(torch.bfloat16), processor=processor)
+    assert function.detect(context(), small_photos[0])
