@@ -4,13 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from prefect_cvat.auto_annotation.functions._extras import import_extra
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.messages.bounded_text import one_line
+from prefect_cvat.messages.plurals import quoted_list
+from prefect_cvat.messages.suggestions import did_you_mean
 
-__all__ = ["load_pretrained"]
+__all__ = ["PretrainedOptions", "check_options", "load_pretrained"]
+
+
+class PretrainedOptions(TypedDict, total=False):
+    """The options of `from_pretrained` that functions take; transformers finds others only after a download."""
+
+    attn_implementation: str
+    cache_dir: str
+    dtype: Any
+    force_download: bool
+    local_files_only: bool
+    revision: str
+    subfolder: str
+    token: str | bool
+    torch_dtype: Any
+    use_safetensors: bool
+    variant: str
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check the options of `from_pretrained`.
+
+    Raises:
+        FunctionLoadError: There is none of a name.
+    """
+    known = PretrainedOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise FunctionLoadError(
+                f"{name!r} is neither a parameter of the function nor an option of from_pretrained"
+                f"{did_you_mean(name, known) or f', which are {quoted_list([*known], len(known))}'}"
+            )
 
 
 def load_pretrained(
@@ -26,10 +59,11 @@ def load_pretrained(
             model with random weights.
 
     Raises:
-        FunctionLoadError: Transformers is not installed, or has no such class; or the model is of another
-            family; or its files are neither on this machine nor can they be downloaded, and the message says
-            how to download them.
+        FunctionLoadError: There is no such option; or transformers is not installed, or has no such class; or
+            the model is of another family; or its files are neither on this machine nor can they be
+            downloaded, and the message says how to download them.
     """
+    check_options(options)
     transformers = import_extra("transformers")
     try:
         loaded_class = getattr(transformers, class_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions, check_options
 
 __all__ = ["load_sam2", "mask_at"]
 
 
-def load_sam2(model_id: str, kind: str, device: torch.device, **from_pretrained: Any) -> tuple[Any, Any]:
+def load_sam2(
+    model_id: str, kind: str, device: torch.device, **from_pretrained: Unpack[PretrainedOptions]
+) -> tuple[Any, Any]:
     """Load a model and its processor; the model is put on the device, ready for use.
 
     Args:
@@ -25,9 +28,10 @@ def load_sam2(model_id: str, kind: str, device: torch.device, **from_pretrained:
         **from_pretrained: Options of `from_pretrained`.
 
     Raises:
-        FunctionLoadError: Transformers is not installed.
+        FunctionLoadError: There is no such option of `from_pretrained`, or transformers is not installed.
         OSError: There is no such model.
     """
+    check_options(from_pretrained)
     transformers = import_extra("transformers")
     model = getattr(transformers, f"{kind}Model").from_pretrained(model_id, **from_pretrained)
     processor = getattr(transformers, f"{kind}Processor").from_pretrained(model_id, **from_pretrained)

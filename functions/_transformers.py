@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from prefect_cvat.auto_annotation.functions._extras import import_extra
-from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
+from prefect_cvat.auto_annotation.functions._pretrained import check_options, load_pretrained
 
 __all__ = ["Kind", "described", "is_a", "kind_of", "load"]
 
@@ -87,6 +87,7 @@ def load(
         TypeError: The model is none, or for something else; or a model object came with options or without
             its processor.
     """
+    check_options(options)
     transformers = import_extra("transformers")
     source = model if processor is None else processor
     if isinstance(model, str):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torchvision.ops import batched_nms, nms
@@ -24,6 +24,7 @@ from prefect_cvat.auto_annotation.functions._grounding_dino import GroundingDino
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._omdet_turbo import OmDetTurbo
 from prefect_cvat.auto_annotation.functions._owl import Owl
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._transformers import Kind, described, is_a, load
 from prefect_cvat.auto_annotation.functions._word_models import Found, WordModel
@@ -142,7 +143,7 @@ def create(
     device: str = "auto",
     batch_size: int | None = None,
     half_precision: bool = False,
-    **from_pretrained: Any,
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> OpenVocabularyFunction:
     """Make a detection function that finds what the labels of a task are called.
 

@@ -6,7 +6,7 @@ Transformers is an extra: `pip install "prefect-cvat[transformers]"`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import PIL.Image
 import torch
@@ -21,6 +21,7 @@ from prefect_cvat.auto_annotation import (
     InteractionResultShape,
 )
 from prefect_cvat.auto_annotation.functions._inference import choose_device
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._sam2 import load_sam2, mask_at
 from prefect_cvat.masks import encode_mask
@@ -102,7 +103,10 @@ class Sam2InteractionFunction:
 
 
 def create(
-    model_id: str = "facebook/sam2.1-hiera-tiny", *, device: str = "auto", **from_pretrained: Any
+    model_id: str = "facebook/sam2.1-hiera-tiny",
+    *,
+    device: str = "auto",
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> Sam2InteractionFunction:
     """Make an interaction function of a SAM 2, which takes a box, points, or both, and returns a mask.
 

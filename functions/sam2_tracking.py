@@ -6,7 +6,7 @@ Transformers is an extra: `pip install "prefect-cvat[transformers]"`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import PIL.Image
 import torch
@@ -18,6 +18,7 @@ from prefect_cvat.auto_annotation import (
     TrackingFunctionSpec,
 )
 from prefect_cvat.auto_annotation.functions._inference import choose_device
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._sam2 import load_sam2, mask_at
 from prefect_cvat.auto_annotation.functions._shapes import mask_points
@@ -134,7 +135,7 @@ def create(
     *,
     tolerance: float = 1.0,
     device: str = "auto",
-    **from_pretrained: Any,
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> Sam2TrackingFunction:
     """Make a tracking function of a SAM 2, for rectangles, polygons and masks.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import PIL.Image
@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation import (
     rectangle,
 )
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
-from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions, load_pretrained
 from prefect_cvat.auto_annotation.functions._sam3 import (
     MODEL,
     Input,
@@ -203,7 +203,7 @@ def create(
     device: str = "auto",
     batch_size: int | None = None,
     half_precision: bool = False,
-    **from_pretrained: Any,
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> Sam3DetectionFunction:
     """Make a detection function that finds what the labels of the task are called.
 

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
 from prefect_cvat.auto_annotation.functions._inference import choose_device
-from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions, load_pretrained
 from prefect_cvat.auto_annotation.functions._sam3 import MODEL
 from prefect_cvat.auto_annotation.functions.sam2_tracking import Sam2TrackingFunction
 
@@ -22,7 +22,11 @@ class Sam3TrackingFunction(Sam2TrackingFunction):
 
 
 def create(
-    model: str = MODEL, *, tolerance: float = 1.0, device: str = "auto", **from_pretrained: Any
+    model: str = MODEL,
+    *,
+    tolerance: float = 1.0,
+    device: str = "auto",
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> Sam3TrackingFunction:
     """Make a tracking function of the tracker of SAM 3, for rectangles, polygons and masks.
 

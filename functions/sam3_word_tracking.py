@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import PIL.Image
@@ -20,7 +20,7 @@ from prefect_cvat.auto_annotation import (
     shape,
 )
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
-from prefect_cvat.auto_annotation.functions._pretrained import load_pretrained
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions, load_pretrained
 from prefect_cvat.auto_annotation.functions._sam3 import (
     MODEL,
     Input,
@@ -176,7 +176,7 @@ def create(
     tolerance: float = 1.0,
     lost_after: int = 30,
     device: str = "auto",
-    **from_pretrained: Any,
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> Sam3WordTrackingFunction:
     """Make a function that finds in a video what the labels of the task are called, and follows it.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 
@@ -24,6 +24,7 @@ from prefect_cvat.auto_annotation.functions._model_function import (
     ModelFunction,
     to_float32,
 )
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._segmentation import Segmentation, segmentation_of
 from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
@@ -139,7 +140,7 @@ def create(
     device: str = "auto",
     batch_size: int | None = None,
     half_precision: bool = False,
-    **from_pretrained: Any,
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> TransformersFunction:
     """Make a detection function of a model of transformers, whose class decides what it finds.
 

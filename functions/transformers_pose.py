@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import PIL.Image
 import torch
@@ -26,6 +26,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction, to_float32
 from prefect_cvat.auto_annotation.functions._nested_function import detect_on, made_for
+from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._skeleton_points import (
     points_of_keypoints,
@@ -224,7 +225,7 @@ def create(
     device: str = "auto",
     batch_size: int | None = None,
     half_precision: bool = False,
-    **from_pretrained: Any,
+    **from_pretrained: Unpack[PretrainedOptions],
 ) -> TransformersPoseFunction:
     """Make a detection function that finds skeletons with ViTPose, in the boxes of another function.
 

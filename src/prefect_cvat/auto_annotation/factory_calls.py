@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args, get_type_hints
 
 from prefect_cvat.auto_annotation.function_calls import is_of_function, where_raised
 from prefect_cvat.exceptions import FunctionLoadError, PrefectCvatError
 from prefect_cvat.extras import find_remedy
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
+from prefect_cvat.messages.suggestions import did_you_mean
 
 __all__ = [
     "call_factory",
@@ -44,21 +45,50 @@ def check_parameters(create: Callable[..., Any], parameters: Mapping[str, Any], 
     """
     try:
         signature = inspect.signature(create)
-        signature.bind(**parameters)
+        _bind(create, signature, parameters)
     except TypeError as error:
-        if "argument 'batch_size'" in str(error):
-            raise FunctionLoadError(
-                f"function {name!r} takes no {argument('batch_size')}; its create is called as"
-                f" create{signature}"
-            ) from error
+        for option in ("batch_size", "exemplars"):
+            if f"unexpected keyword argument '{option}'" in str(error):
+                raise FunctionLoadError(
+                    f"function {name!r} takes no {argument(option)}; its create is called as"
+                    f" create{signature}"
+                ) from error
         if "argument 'prompts'" in str(error):
             raise takes_no_prompts(name) from error
+        unknown = sorted(parameters.keys() - _known(create, parameters))
+        suggestion = did_you_mean(unknown[0], _known(create, {})) if unknown else ""
         raise FunctionLoadError(
-            f"function {name!r} does not take these parameters: {one_line(error)};"
+            f"function {name!r} does not take these parameters: {one_line(error)}{suggestion};"
             f" its create is called as create{signature}"
         ) from error
     except ValueError:
         pass  # no signature; the call raises the error
+
+
+def _bind(create: Callable[..., Any], signature: inspect.Signature, parameters: Mapping[str, Any]) -> None:
+    """Raise as a call with these parameters would, and for options that `Unpack` does not list."""
+    signature.bind(**parameters)
+    if unknown := sorted(parameters.keys() - _known(create, parameters)):
+        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
+
+
+def _known(create: Callable[..., Any], others: Iterable[str]) -> set[str]:
+    """The names of the parameters that a factory takes.
+
+    Args:
+        create: The factory.
+        others: Names that it takes too if it has `**options` of any name, which `Unpack` would list.
+    """
+    known: set[str] = set()
+    for each in inspect.signature(create).parameters.values():
+        if each.kind is not inspect.Parameter.VAR_KEYWORD:
+            known.add(each.name)
+        elif str(each.annotation).startswith("Unpack["):
+            options = get_args(get_type_hints(inspect.unwrap(create))[each.name])[0]
+            known.update(options.__annotations__)
+        else:
+            known.update(others)
+    return known
 
 
 def takes_no_prompts(name: str) -> FunctionLoadError:
