@@ -16,7 +16,7 @@ __all__ = ["PretrainedOptions", "check_options", "load_pretrained"]
 
 
 class PretrainedOptions(TypedDict, total=False):
-    """The options of `from_pretrained` that functions take; transformers finds others only after a download."""
+    """The options of `from_pretrained` that functions take: others are refused before a download."""
 
     attn_implementation: str
     cache_dir: str

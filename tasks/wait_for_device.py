@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks.prefect_limits import FIRST_POLL_SECONDS, device_limit, server_slot, try_slots
@@ -29,6 +30,7 @@ def loaded_function(
     occupy a slot of the server, which runs on other machines could use.
 
     A function that takes a `device`, and for which none was chosen, gets the first accelerator that is free.
+    So does one that is made for a task, as one that runs another on tiles.
 
     Args:
         function: The function.
@@ -47,20 +49,19 @@ def loaded_function(
             taken.enter_context(server_slot(server, warn=warn))
             device = wanted or (held if takes_device else None)
             loaded = function.get_function(device)
-            # a function that is given no device may choose one by itself
-            own_choice = None if device else _device_of(loaded)
-            if (
-                own_choice in (None, held)
-                or not _is_accelerator(own_choice)
-                or _take_first_free(taken, [own_choice])
-            ):
+            own_choice = [] if device else _accelerators_of(loaded)
+            if own_choice and held not in own_choice:
+                held = _take_first_free(taken, own_choice)
+            if held or not own_choice:
+                if own_choice and isinstance(loaded, FunctionForTask):
+                    loaded = loaded.changed(device=held)
                 taken.callback(close_function, loaded)
                 yield loaded
                 return
             # another run uses that device: wait for it without a model in memory or a slot of the server
             close_function(loaded)
             del loaded
-        needed = [own_choice]
+        needed = own_choice
 
 
 @contextmanager
@@ -108,10 +109,15 @@ def _chosen_device(function: CvatFunction) -> str | None:
     return None if device in (None, "", "auto") else _numbered(str(device))
 
 
-def _device_of(function: object) -> str | None:
-    """The device that a loaded function uses, such as `cuda:0`; None if it has no attribute `device`."""
+def _accelerators_of(function: object) -> list[str]:
+    """The accelerators of which a function uses one that was given no device and may choose it by itself.
+
+    A function that is made for a task has its model later, on any of them.
+    """
+    if isinstance(function, FunctionForTask):
+        return local_devices()
     device = read_attribute(function, "device")
-    return None if device is None else _numbered(str(device))
+    return [] if device is None or not _is_accelerator(_numbered(str(device))) else [_numbered(str(device))]
 
 
 def _numbered(device: str) -> str:

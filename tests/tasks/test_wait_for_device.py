@@ -8,6 +8,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flow_functions import counted_models
 from polling import until
+from prefect_cvat.auto_annotation import TaskLabel
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import prefect_limits, wait_for_device
 from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, server_limit, slots, wait_for_slots
@@ -128,6 +129,28 @@ def test_keeps_device_of_function_parameters(monkeypatch):
     function = CvatFunction(function="flow_functions.on_device", function_parameters=parameters)
     with loaded_function(function, URL) as loaded:
         assert loaded.device == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "device"),
+    [
+        ("tiled", {"function": "str:flow_functions.words_on_device"}, "cuda:1"),
+        ("flow_functions.words_on_device", {}, "cuda:1"),
+        ("tiled", {"function": "str:flow_functions.words_on_device", "device": "str:cpu"}, "cpu"),
+    ],
+)
+def test_function_that_waits_for_labels_has_a_device_before_it_is_made(monkeypatch, name, parameters, device):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    function = CvatFunction(function=name, function_parameters=parameters)
+    with device_slot(["cuda:0"]), loaded_function(function, URL) as loaded:
+        assert loaded.make([TaskLabel("car", "any")]).device == device
+        if device == "cpu":
+            with device_slot(["cuda:1"], timeout=0):
+                pass
+        else:
+            with pytest.raises(TimeoutError):
+                device_slot(["cuda:1"], timeout=0).__enter__()
 
 
 def test_waiting_run_logs_the_limit(monkeypatch):
