@@ -9,8 +9,10 @@ from corrected_tasks import Boxes, OtherBoxes, Tags
 from prefect_cvat import annotate_task, track_task, undo_run
 from prefect_cvat.corrections import corrections_of_task
 from prefect_cvat.corrections.shape_changes import changed_keyframes
-from prefect_cvat.exceptions import RunNotFoundError
+from prefect_cvat.exceptions import PrefectCvatError, RunNotFoundError, StorageError
 from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.upload import undo
+from task_annotations import WRITES
 
 
 def kinds(done):
@@ -238,3 +240,24 @@ def test_damaged_lines_are_left_out(client, scene, runs_dir):
     file.write_bytes(gzip.compress(damaged + content))
     scene.people.move(scene.people.shapes(0)[0], 3.0)
     assert kinds(corrections_of_task(client, scene.task_id)) == {"moved": 1, "confirmed": 1}
+
+
+def test_undo_that_cannot_be_noted_removes_nothing(client, scene, monkeypatch):
+    def full(run, removed):
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(undo, "note_removed", full)
+    with pytest.raises(StorageError):
+        undo_run(client, scene.run)
+    assert kinds(corrections_of_task(client, scene.task_id, looked_at=range(6))) == {"confirmed": 12}
+
+
+def test_annotations_that_undo_has_noted_but_not_removed_are_compared(client, scene, faults):
+    deletes = {**WRITES, "actions": ["delete"]}
+    faults.set([{**deletes, "fault": {"kind": "status", "status": 500}}])
+    with pytest.raises(PrefectCvatError):
+        undo_run(client, scene.run)
+    faults.set([])
+    scene.people.move(scene.people.shapes(0)[0], 3.0)
+    done = corrections_of_task(client, scene.task_id, looked_at=[1])
+    assert kinds(done) == {"moved": 1, "confirmed": 3}

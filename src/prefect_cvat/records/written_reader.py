@@ -133,7 +133,9 @@ def _checked(body: Any) -> dict[str, Any]:
 
 
 def note_removed(run: str, removed: Iterable[AnnotationId]) -> None:
-    """Note that `undo` has removed annotations of a run: nobody has deleted them as wrong.
+    """Note that `undo` removes annotations of a run: nobody has deleted them as wrong.
+
+    It is noted before the request. One that is still there afterwards is not removed, whatever is noted.
 
     Raises:
         StorageError: It cannot be written to disk.

@@ -123,7 +123,7 @@ def undo_run(client: AnyClient, run: str | Path, *, dry_run: bool = False) -> Un
     )
     defaults = attribute_defaults(there.labels)
     of_others = _added_by_others(recorded)
-    pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
+    pickers = {job_id: _Picker(header.run, job, defaults, of_others) for job_id, job in recorded.jobs.items()}
     if dry_run:
         for job in jobs:
             pickers[job.id].pick(client.iter_job_annotations(job.id), 0)
@@ -170,9 +170,8 @@ def _remove(
         while True:
             is_last = time.monotonic() >= until
             for job in to_look_at:
-                for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
+                for part in job_requests(client, job.id).remove(pickers[job.id].note, time.sleep):
                     pickers[job.id].removed(part)
-                    note_removed(header.run, part)
             to_look_at = [job for job in to_look_at if pickers[job.id].gone]
             if is_last or not to_look_at:
                 break
@@ -213,9 +212,10 @@ class _Picker:
     """
 
     def __init__(
-        self, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
+        self, run: str, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
     ) -> None:
         self.may_have_issues = job.may_have_issues
+        self._run = run
         self._job = job
         self._defaults = defaults
         self._of_others = of_others
@@ -234,6 +234,12 @@ class _Picker:
                 and len(picked) < max_count
             ):
                 picked.append((kind, annotation))
+        return picked
+
+    def note(self, on_server: Iterable[ServerAnnotation], max_count: int) -> list[ServerAnnotation]:
+        """Pick, and note before the request what it removes, so that nobody seems to have deleted it."""
+        if picked := self.pick(on_server, max_count):
+            note_removed(self._run, ((kind, annotation["id"]) for kind, annotation in picked))
         return picked
 
     def removed(self, part: Iterable[AnnotationId]) -> None:
