@@ -261,3 +261,35 @@ def test_annotations_that_undo_has_noted_but_not_removed_are_compared(client, sc
     scene.people.move(scene.people.shapes(0)[0], 3.0)
     done = corrections_of_task(client, scene.task_id, looked_at=[1])
     assert kinds(done) == {"moved": 1, "confirmed": 3}
+
+
+def test_killed_run_has_processed_the_frames_on_which_it_wrote(client, people, runs_dir):
+    task = people()
+    run = annotate_task(client, task.task_id, Boxes(), frames=[0, 1]).run
+    [file] = runs_dir.glob("*/*.written.gz")
+    lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
+    file.write_bytes(gzip.compress(b"".join(line for line in lines if not line.startswith(b"frames"))))
+    task.draw(2, [40, 30, 60, 45])
+    done = corrections_of_task(client, task.task_id, looked_at=range(6))
+    assert (list(done.frames.numbers), kinds(done)) == ([0, 1], {"confirmed": 4})
+    assert done.unknown == [
+        f"run {run[:8]} was interrupted: only the frames on which it has written something count as processed"
+    ]
+
+
+def test_runs_in_force_on_a_frame(client, people):
+    task = people()
+    first = annotate_task(client, task.task_id, Boxes(), frames=range(3), use_cache=False).run
+    other = annotate_task(client, task.task_id, OtherBoxes(45.0), frames=[2, 3], use_cache=False).run
+
+    def in_force():
+        done = corrections_of_task(client, task.task_id)
+        return [done.in_force_on(frame) for frame in range(5)]
+
+    assert in_force() == [{first}, {first}, {first, other}, {other}, set()]
+    later = annotate_task(
+        client, task.task_id, Boxes(3.0, "2"), frames=[0], existing="replace_auto", use_cache=False
+    ).run
+    assert in_force() == [{later}, {first}, {first, other}, {other}, set()]
+    undo_run(client, other)
+    assert in_force() == [{later}, {first}, {first}, set(), set()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -41,10 +42,19 @@ class Written(NamedTuple):
 
 
 class RunOfTask(NamedTuple):
-    """A recorded run: its id, and the name of its function."""
+    """A recorded run.
+
+    Attributes:
+        run: Its id.
+        function: The name of its function.
+        frames: The numbers of the frames that it has processed.
+        undone: Ids of what `undo` has noted as removed.
+    """
 
     run: str
     function: str
+    frames: NumberSet
+    undone: AnnotationIds
 
 
 @dataclass
@@ -80,6 +90,30 @@ class RunsOnTask:
         """The frames on which something was written, in ascending order."""
         return self._lines.frames()
 
+    def is_there(self, key: AnnotationId) -> None:
+        """Take in that an annotation is in the task, so that it was not removed, whatever was noted."""
+        self.replaced.discard(key)
+
+    def in_force_on(self, frame: int) -> set[str]:
+        """The ids of the runs that have processed a frame.
+
+        Without those that were undone, and those of which all on the frame was replaced.
+        """
+        written: dict[int, bool] = {}
+        for each in self.on_frame(frame):
+            written[each.run] = written.get(each.run, False) or each.key not in self.replaced
+        return {
+            run.run
+            for index, run in enumerate(self.runs)
+            if frame in run.frames and index not in self._undone and written.get(index, True)
+        }
+
+    @cached_property
+    def _undone(self) -> set[int]:
+        return {
+            index for index, run in enumerate(self.runs) if any(key in self.replaced for key in run.undone)
+        }
+
     def is_from_before(self, job_id: int, key: AnnotationId) -> bool:
         """Whether an annotation that no run has written was in its job before the first run."""
         kind, number = key
@@ -90,13 +124,12 @@ class RunsOnTask:
         written = WrittenByRun(recorded)
         header = recorded.header
         index = len(self.runs)
-        self.runs.append(RunOfTask(header.run, header.provenance.function))
+        processed = _processed(recorded, written, plan)
+        undone = AnnotationIds(
+            key for key in written.removed if any(key in job.added for job in recorded.jobs.values())
+        )
+        self.runs.append(RunOfTask(header.run, header.provenance.function, processed, undone))
         self.replaced.update(written.removed)
-        frames = written.frames
-        for job in plan.jobs:
-            if job.id in recorded.jobs or frames is not None:
-                numbers = range(job.start_frame, job.stop_frame + 1)
-                self.frames.update(number for number in numbers if frames is None or number in frames)
         selected = {job.id for job in plan.jobs}
         known = AnnotationIds()
         of_removed_labels = 0
@@ -107,7 +140,7 @@ class RunsOnTask:
             if body["label_id"] not in labels:
                 of_removed_labels += 1
                 continue
-            self.frames.add(body["frame"])  # also where the run was killed
+            processed.add(body["frame"])  # also where the run was killed
             self._lines.add(body["frame"], to_json([index, job_id, (kind, number), body]))
             if kind == "tracks":
                 self.track_frames[number] = body["frame"]
@@ -118,6 +151,12 @@ class RunsOnTask:
             for key in of_job.added:
                 if key[0] != ISSUES and key not in known:
                     self.without_content[key] = index, of_job.added[key]
+        self.frames.update(processed)
+        if written.frames is None and written.has_content:
+            self.unknown.append(
+                f"run {header.run[:8]} was interrupted: only the frames on which it has written something"
+                " count as processed"
+            )
         if of_removed_labels:
             self.unknown.append(
                 f"run {header.run[:8]}: {pluralize(of_removed_labels, 'annotation')} of labels that the task"
@@ -133,6 +172,24 @@ class RunsOnTask:
         for kind, number in job.after.items():
             before = min(number, lowest.get(kind, number + 1) - 1)
             self._ids_before.setdefault((job_id, kind), before)
+
+
+def _processed(recorded: RecordedRun, written: WrittenByRun, plan: Plan) -> NumberSet:
+    """The frames that a run has processed, as far as it has noted them.
+
+    An earlier version did not note them: it has processed whole jobs. A run that was interrupted did not
+    either: which frames it has reached is known only from what it wrote on them.
+    """
+    frames = written.frames
+    if frames is None and written.has_content:
+        return NumberSet()
+    return NumberSet(
+        number
+        for job in plan.jobs
+        if job.id in recorded.jobs or frames is not None
+        for number in range(job.start_frame, job.stop_frame + 1)
+        if frames is None or number in frames
+    )
 
 
 def read_runs(server: str, plan: Plan) -> RunsOnTask:

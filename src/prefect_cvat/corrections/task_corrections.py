@@ -67,6 +67,10 @@ class TaskCorrections:
         """The recorded runs on the task."""
         return self._runs.runs
 
+    def in_force_on(self, frame: int) -> set[str]:
+        """The ids of the runs that have processed a frame, without those undone or replaced there."""
+        return self._runs.in_force_on(frame)
+
     def __iter__(self) -> Iterator[Correction]:
         """The corrections on the frames that somebody has looked at, in the order of the frames."""
         for number, outcome in self._outcomes(self._comparison()):
@@ -86,6 +90,7 @@ class TaskCorrections:
                 if self._plan.frames.has(frame) and annotation["label_id"] in self._names:
                     self._current.add(frame, to_json([job.id, (kind, annotation["id"]), annotation]))
                 self._missing.discard((kind, annotation["id"]))
+                self._runs.is_there((kind, annotation["id"]))
 
     def _outcomes(self, comparison: FrameComparison) -> Iterator[tuple[int, Outcome]]:
         """Compare each processed frame with annotations, in its first job."""

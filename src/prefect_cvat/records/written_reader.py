@@ -60,6 +60,7 @@ class WrittenByRun:
     Attributes:
         removed: What this run has replaced, and what `undo` has removed of it.
         frames: The frames that the run has processed; None if it was killed, or of an earlier version.
+        has_content: Whether the content of what it wrote is recorded; not by earlier versions.
 
     Raises:
         StorageError: A file cannot be read.
@@ -70,6 +71,10 @@ class WrittenByRun:
         self._recorded = recorded
         self.removed = AnnotationIds()
         self.frames: NumberRanges | None = None
+        self.has_content = any(  # `undo` notes in files without a record
+            path.with_name(path.name.removesuffix(SUFFIX) + ".jsonl").exists()
+            for path in self._folder.glob(f"*{SUFFIX}")
+        )
         for _ in self._lines(self._take_note):
             pass
 
