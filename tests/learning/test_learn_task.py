@@ -299,7 +299,8 @@ def test_export_has_exactly_the_corrected_frames_and_a_card(client, annotated, t
     assert "frames 0, 3." in card
     assert "| deleted | 2 |" in card
     assert f"| {people.jobs[0].id}" not in card
-    [run] = read_learned(client.url, None, people.task_id).evidence["Boxes"][people.task_id].runs
+    [of_version] = read_learned(client.url, None, people.task_id).evidence["Boxes"][people.task_id]
+    [run] = of_version.runs
     assert f"| {run} |" in card
     assert report.exported.frames == 2
 

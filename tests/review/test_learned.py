@@ -52,7 +52,9 @@ def test_an_error_leaves_the_file_as_it_was(folder):
 def test_threads_that_learn_at_once_lose_nothing():
     def learn(task):
         with changing_learned(SERVER, 7, task) as learned:
-            learned.evidence.setdefault("f", {})[task] = TaskEvidence(frames=task, learned=datetime.now(UTC))
+            learned.evidence.setdefault("f", {})[task] = [
+                TaskEvidence(frames=task, started=datetime.now(UTC), learned=datetime.now(UTC))
+            ]
 
     threads = [threading.Thread(target=learn, args=[task]) for task in range(1, 9)]
     for thread in threads:

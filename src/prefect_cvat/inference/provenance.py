@@ -9,7 +9,7 @@ from pathlib import PurePath
 from types import ModuleType
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json, to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
@@ -39,6 +39,7 @@ class Provenance(BaseModel):
         prompts: What the function looked for, by label of the task, if it was given; None leaves a label out.
         label_thresholds: Confidence thresholds of single labels, by the function's label names.
         labels: The task's label for each label of the function; None for dropped labels.
+        learned_labels: Those of them that were learned from corrections.
         conv_mask_to_poly: Whether masks were converted to polygons.
         quality: The quality of the images: `original` or `compressed`.
         existing: How existing annotations were treated: `keep`, `clear` or `replace_auto`.
@@ -59,6 +60,7 @@ class Provenance(BaseModel):
     conf_threshold: float | None = None
     label_thresholds: dict[str, float] = Field(default_factory=dict)
     labels: dict[str, str | None] = Field(default_factory=dict)
+    learned_labels: dict[str, str] = Field(default_factory=dict)
     conv_mask_to_poly: bool = False
     quality: str = "original"
     existing: str = "keep"
@@ -83,6 +85,15 @@ class Provenance(BaseModel):
             skip_existing_iou=options.skip_existing_iou,
             skip_existing_source=str(options.skip_existing_source),
         )
+
+    @property
+    def version(self) -> str | None:
+        """What tells functions of one name apart: the function's version, its parameters and its prompts."""
+        given = {"parameters": self.function_parameters, "prompts": self.prompts}
+        parts = [self.function_version or ""] + [
+            f"{name} {to_json(values).decode()}" for name, values in given.items() if values
+        ]
+        return ", ".join(filter(None, parts)) or None
 
     def take_options(self, options: object) -> None:
         """Set the options of a kind of run.

@@ -28,6 +28,7 @@ class LearnReport(BaseModel):
         corrections: Number of annotations on these frames, by kind: `confirmed`, `moved`, `relabelled`,
             `deleted`, `drawn`.
         without_score: Number of annotations of runs without a score: nothing is learned from them.
+        of_no_run: Number of automatic annotations of no recorded run: likewise.
         functions: What is known now about each function of the task, from all tasks of the project.
         exported: The export of the corrected frames, if there is one.
         unknown: What is not known about the corrections, and why.
@@ -44,6 +45,7 @@ class LearnReport(BaseModel):
     frames_processed: int
     corrections: dict[str, int]
     without_score: int = 0
+    of_no_run: int = 0
     functions: dict[str, LearnedFunction] = Field(default_factory=dict)
     exported: ExportReport | None = None
     unknown: list[str] = Field(default_factory=list)
@@ -68,6 +70,8 @@ class LearnReport(BaseModel):
         ]
         if self.without_score:
             lines.append(f"without a score, nothing is learned from them: {self.without_score}")
+        if self.of_no_run:
+            lines.append(f"of no recorded run, nothing is learned from them: {self.of_no_run}")
         for name, learned in self.functions.items():
             lines += [f"{name}:", *(f"  {line}" for line in describe(learned))]
         lines += [f"not known: {reason}" for reason in self.unknown]

@@ -11,7 +11,6 @@ from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.exceptions import NothingToLearnError
 from prefect_cvat.export.task import DatasetFormat, export_task
 from prefect_cvat.files.output_file import write_text
-from prefect_cvat.learning.conclusions import conclude
 from prefect_cvat.learning.learn_report import LearnReport
 from prefect_cvat.learning.model_card import CARD, render_card
 from prefect_cvat.learning.task_evidence import read_evidence
@@ -20,6 +19,7 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.records.record_reader import read_run
+from prefect_cvat.review.conclusions import conclude, latest_version
 from prefect_cvat.review.learned import Learned, LearnedFunction, TaskEvidence, changing_learned, read_learned
 from prefect_cvat.runs.execution.progress_bar import Progress
 
@@ -98,6 +98,7 @@ def learn_task(
         frames_processed=done.frames_processed,
         corrections=dict(counts.kinds),
         without_score=counts.without_score,
+        of_no_run=counts.of_no_run,
         functions=_update(learned, task_id, evidence),
         unknown=done.unknown,
         dry_run=dry_run,
@@ -116,12 +117,16 @@ def learn_task(
     return report
 
 
-def _update(learned: Learned, task_id: int, evidence: dict[str, TaskEvidence]) -> dict[str, LearnedFunction]:
+def _update(
+    learned: Learned, task_id: int, evidence: dict[str, list[TaskEvidence]]
+) -> dict[str, LearnedFunction]:
     """Replace the evidence of a task; return what follows for the functions of the task."""
     for of_tasks in learned.evidence.values():
         of_tasks.pop(task_id, None)  # also that of a function whose runs were undone since
     for name, of_task in evidence.items():
         learned.evidence.setdefault(name, {})[task_id] = of_task
-    learned.functions = {name: conclude(tasks) for name, tasks in learned.evidence.items() if tasks}
+    learned.functions = {
+        name: conclude(tasks, latest_version(tasks)) for name, tasks in learned.evidence.items() if tasks
+    }
     learned.updated = datetime.now(UTC)
     return {name: learned.functions[name] for name in evidence}

@@ -32,19 +32,22 @@ class CorrectionCounts:
         kinds: Corrections by kind.
         without_score: Annotations of runs without a score: tags, tracks, and shapes of some functions. They
             say nothing about scores.
+        of_no_run: Automatic annotations of no recorded run: their function is not known.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     without_score: int = 0
+    of_no_run: int = 0
 
 
-class _OfFunction:
-    """The evidence about one function."""
+class _OfVersion:
+    """The evidence about one version of a function."""
 
     def __init__(self, headers: Sequence[RecordHeader]) -> None:
         self.shapes = Evidence()
         self.confusions: Counter[tuple[str, str]] = Counter()
         self.missed: Counter[str] = Counter()
+        self.frames = 0
         self.headers = headers
         self.labels: dict[str, str | None] = {}
         for header in headers:
@@ -71,11 +74,17 @@ class _OfFunction:
         """Whether the function has a label of this name in the task; unknown counts as yes."""
         return not self.labels or label in self.labels.values()
 
-    def evidence(self, frames: int) -> TaskEvidence:
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing: the runs were undone, or nobody has looked at their frames."""
+        return not self.frames and not self.shapes.total
+
+    def evidence(self) -> TaskEvidence:
         """The evidence as it is stored."""
+        last = self.headers[-1]
         return TaskEvidence(
             shapes=self.shapes.rows(),
-            frames=frames,
+            frames=self.frames,
             missed=dict(self.missed),
             confusions=[
                 Confusion(written=written, corrected=corrected, count=count)
@@ -83,14 +92,16 @@ class _OfFunction:
             ],
             labels=self.labels,
             runs=[header.run for header in self.headers],
-            function_version=self.headers[-1].provenance.function_version,
+            learned_labels=last.provenance.learned_labels,
+            version=last.provenance.version,
+            started=last.started,
             learned=datetime.now(UTC),
         )
 
 
 def read_evidence(
     done: TaskCorrections, headers: Sequence[RecordHeader]
-) -> tuple[dict[str, TaskEvidence], CorrectionCounts]:
+) -> tuple[dict[str, list[TaskEvidence]], CorrectionCounts]:
     """Read the corrections of a task.
 
     Args:
@@ -98,37 +109,55 @@ def read_evidence(
         headers: The headers of the records of the runs on the task, in the order of their start.
 
     Returns:
-        The evidence by the name of the function, and numbers of corrections. Objects that people have drawn
-        count as missed by each function of the task that has their label.
+        The evidence by the name of the function, for each of its versions, and numbers of corrections.
+        Objects that people have drawn count as missed by each version that has processed the frame and has
+        their label.
     """
-    by_function: dict[str, list[RecordHeader]] = {}
+    grouped: dict[tuple[str, str | None], list[RecordHeader]] = {}
     for header in headers:
-        by_function.setdefault(header.provenance.function, []).append(header)
-    functions = {name: _OfFunction(of_function) for name, of_function in by_function.items()}
+        grouped.setdefault((header.provenance.function, header.provenance.version), []).append(header)
+    versions = {key: _OfVersion(of_version) for key, of_version in grouped.items()}
+    of_run = {header.run: versions[key] for key, of_version in grouped.items() for header in of_version}
     counts = CorrectionCounts()
     frames: Mapping[int, Frame] = done.frames.by_number
+
+    def in_force_on(frame: int) -> set[_OfVersion]:
+        return {of_run[run] for run in done.in_force_on(frame)}
+
+    for number in frames:
+        for version in in_force_on(number):
+            version.frames += 1
     for number, corrections in groupby(done, key=attrgetter("frame")):
-        scored = _count(corrections, functions, counts)
-        for name, of_frame in scored.items():
-            functions[name].add(of_frame, frames[number])
-    return {name: each.evidence(len(done.frames)) for name, each in functions.items()}, counts
+        scored, drawn = _count(corrections, counts)
+        by_version: dict[_OfVersion, list[Correction]] = {}
+        for each in scored:
+            by_version.setdefault(of_run[each.run_key], []).append(each)
+        for version, of_frame in by_version.items():
+            version.add(of_frame, frames[number])
+        for version in in_force_on(number) if drawn else ():
+            version.missed.update(label for label in drawn if version.finds(label))
+    found: dict[str, list[TaskEvidence]] = {}
+    for (name, _), each in versions.items():
+        if not each.is_empty:
+            found.setdefault(name, []).append(each.evidence())
+    return found, counts
 
 
-def _count(
-    corrections: Iterable[Correction], functions: Mapping[str, _OfFunction], counts: CorrectionCounts
-) -> dict[str, list[Correction]]:
-    """Count the corrections of a frame; return those of shapes with scores, by function."""
-    scored: dict[str, list[Correction]] = {}
+def _count(corrections: Iterable[Correction], counts: CorrectionCounts) -> tuple[list[Correction], list[str]]:
+    """Count the corrections of a frame; return those of shapes with scores, and labels of drawn objects."""
+    scored: list[Correction] = []
+    drawn: list[str] = []
     for each in corrections:
         counts.kinds[each.kind] += 1
         if each.kind == "drawn":
-            for of_function in functions.values():
-                of_function.missed[each.label] += of_function.finds(each.label)
-        elif each.function is not None and each.score is not None:
-            scored.setdefault(each.function, []).append(each)
-        else:
+            drawn.append(each.label)
+        elif each.function is None:
+            counts.of_no_run += 1
+        elif each.score is None:
             counts.without_score += 1
-    return scored
+        else:
+            scored.append(each)
+    return scored, drawn
 
 
 def _is_right(correction: Correction, box: BoundingBox) -> bool:

@@ -26,7 +26,7 @@ from prefect_cvat.settings import Settings
 
 __all__ = ["Confusion", "Learned", "LearnedFunction", "TaskEvidence", "changing_learned", "read_learned"]
 
-FORMAT = 1
+FORMAT = 2
 """Incremented when older files can no longer be read."""
 
 LOCK_SECONDS = 60
@@ -49,16 +49,18 @@ class Confusion(BaseModel):
 
 
 class TaskEvidence(BaseModel):
-    """What the corrections of one task say about one function.
+    """What the corrections of one task say about one version of a function.
 
     Attributes:
         shapes: Right and all shapes by group, see `Evidence`.
-        frames: The number of frames that somebody has looked at.
-        missed: The number of objects that people have drawn, by label.
+        frames: The number of frames that the function has processed and somebody has looked at.
+        missed: The number of objects that people have drawn on them, by label.
         confusions: Changed labels.
         labels: The task's label for each label of the function; None for dropped labels.
+        learned_labels: Those of them that the last run had learned.
         runs: The ids of the runs.
-        function_version: The version of the function in the last run.
+        version: The version, see `Provenance.version`; None if it is not known.
+        started: When its last run was started.
         learned: When it was learned.
     """
 
@@ -69,8 +71,10 @@ class TaskEvidence(BaseModel):
     missed: dict[str, int] = Field(default_factory=dict)
     confusions: list[Confusion] = Field(default_factory=list)
     labels: dict[str, str | None] = Field(default_factory=dict)
+    learned_labels: dict[str, str] = Field(default_factory=dict)
     runs: list[str] = Field(default_factory=list)
-    function_version: str | None = None
+    version: str | None = None
+    started: datetime
     learned: datetime
 
 
@@ -88,6 +92,9 @@ class LearnedFunction(BaseModel):
         frames: The number of frames that somebody has looked at.
         missed: The number of objects that people have drawn.
         tasks: The tasks, in ascending order.
+        version: The version for which it holds; what was learned about others counts a tenth.
+        is_of_version: Whether something was learned about this version. If not, there are no thresholds and
+            no label map.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,6 +109,8 @@ class LearnedFunction(BaseModel):
     frames: int = 0
     missed: int = 0
     tasks: list[int] = Field(default_factory=list)
+    version: str | None = None
+    is_of_version: bool = True
 
     def summary(self, place: str) -> str:
         """What was learned in a project, in a line."""
@@ -109,9 +118,14 @@ class LearnedFunction(BaseModel):
             f"thresholds of {pluralize(len(self.thresholds), 'label')}" * bool(self.thresholds),
             f"{pluralize(len(self.label_map), 'label')} mapped to another one" * bool(self.label_map),
         ]
+        other = (
+            ", where all counts a tenth and thresholds and a label map are not used: it was another version,"
+            " or other parameters or prompts, of the function"
+        )
         return (
             f"learned from {pluralize(self.shapes, 'shape')} on {pluralize(self.frames, 'corrected frame')}"
             f" of {place}: {', '.join(['the order of review', *filter(None, used)])}"
+            f"{'' if self.is_of_version else other}"
         )
 
 
@@ -125,7 +139,7 @@ class Learned(BaseModel):
         task_id: The id of that task; None for a project.
         updated: When it was learned last.
         functions: What follows, by name of the function.
-        evidence: The evidence, by name of the function and id of the task.
+        evidence: The evidence, by name of the function and id of the task, for each version of the function.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -136,7 +150,7 @@ class Learned(BaseModel):
     task_id: int | None = None
     updated: datetime | None = None
     functions: dict[str, LearnedFunction] = Field(default_factory=dict)
-    evidence: dict[str, dict[int, TaskEvidence]] = Field(default_factory=dict)
+    evidence: dict[str, dict[int, list[TaskEvidence]]] = Field(default_factory=dict)
 
     @property
     def place(self) -> str:

@@ -138,6 +138,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         self.report.learned = self._learned.summary
         self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.context.provenance.labels = mapping.by_name()
+        self.context.provenance.learned_labels = dict(self._learned.learned_labels)
         if self._function_reads_shapes:
             self._show_existing_shapes(mapping)
         if self.options.use_cache and (why_not := self._why_not_cached()):
@@ -188,7 +189,12 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
     @cached_property
     def _learned(self) -> LearnedOptions:
         return learned_options(
-            self.client.url, self.plan.info, self.report.function, self.detector.labels, self.options
+            self.client.url,
+            self.plan.info,
+            self.report.function,
+            self.context.provenance.version,
+            self.detector.labels,
+            self.options,
         )
 
     @cached_property

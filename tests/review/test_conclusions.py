@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from prefect_cvat.learning.conclusions import conclude
+from prefect_cvat.review.conclusions import conclude as conclude_of_version
+from prefect_cvat.review.conclusions import latest_version
 from prefect_cvat.review.learned import Confusion, TaskEvidence
 
 
@@ -14,7 +15,17 @@ def rows(label, counts):
 
 
 def evidence(hour=0, **fields):
-    return TaskEvidence(learned=datetime(2026, 11, 28, hour, tzinfo=UTC), **fields)
+    """Evidence of a run at this hour, from which was learned at midnight before."""
+    times = {
+        "started": datetime(2026, 11, 28, hour, tzinfo=UTC),
+        "learned": datetime(2026, 11, 28, tzinfo=UTC),
+    }
+    return TaskEvidence(**times, **fields)
+
+
+def conclude(tasks):
+    tasks = {task: each if isinstance(each, list) else [each] for task, each in tasks.items()}
+    return conclude_of_version(tasks, latest_version(tasks))
 
 
 def learn(**fields):
@@ -101,11 +112,68 @@ def test_nothing_corrected_gives_the_prior():
 
 
 def test_earlier_versions_of_the_function_count_a_tenth():
-    bad = evidence(shapes=rows("car", {60: (0, 200)}), frames=10, missed={"car": 40}, function_version="1")
-    good = evidence(1, shapes=rows("car", {60: (190, 200)}), frames=10, function_version="2")
+    bad = evidence(shapes=rows("car", {60: (0, 200)}), frames=10, missed={"car": 40}, version="1")
+    good = evidence(1, shapes=rows("car", {60: (190, 200)}), frames=10, version="2")
     found = conclude({1: bad, 2: good})
     assert found.calibration.of_labels({1: "car"}).at_typical_size(1, 0.6) > 0.8
     assert found.missed_per_frame < 0.5
     assert (found.shapes, found.right, found.missed) == (400, 190, 40)
-    same = good.model_copy(update={"function_version": "1"})
+    same = good.model_copy(update={"version": "1"})
     assert conclude({1: bad, 2: same}).calibration.of_labels({1: "car"}).at_typical_size(1, 0.6) < 0.6
+
+
+def trucks(count, changed, **fields):
+    """Trucks of which people have changed some to cars, and left the others."""
+    return evidence(
+        shapes=rows("truck", {80: (count - changed, count)}),
+        confusions=[Confusion(written="truck", corrected="car", count=changed)] if changed else [],
+        **{"labels": {"truck": "truck", "auto": "car"}, **fields},
+    )
+
+
+def test_label_map_of_an_earlier_version_counts_a_tenth():
+    first, second = trucks(100, 90, version="1"), trucks(70, 0, version="2", hour=1)
+    assert conclude({1: first}).label_map == {"truck": "car"}
+    assert conclude({1: first, 2: second}).label_map == {}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_current_version_is_that_of_the_latest_run_also_within_a_task(order):
+    first, second = trucks(100, 90, version="2"), trucks(70, 0, version="1", hour=1)
+    both = [(first, second)[place] for place in order]
+    assert conclude({1: both}).version == "1"
+    assert conclude(dict(enumerate(both))).version == "1"
+    assert conclude({1: both}).label_map == {}
+
+
+def test_another_version_gets_no_thresholds_and_no_label_map():
+    of_first = trucks(200, 190, version="1")
+    assert conclude({1: of_first}).thresholds
+    found = conclude_of_version({1: [of_first]}, "2")
+    assert (found.thresholds, found.label_map, found.is_of_version) == ({}, {}, False)
+    assert "thresholds and a label map are not used" in found.summary("project 7")
+    same = conclude_of_version({1: [of_first]}, "1").calibration.of_labels({1: "truck"})
+    other = found.calibration.of_labels({1: "truck"})
+    assert same.at_typical_size(1, 0.8) < other.at_typical_size(1, 0.8) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("right", "back", "expected"),
+    [(30, 0, {"truck": "car"}), (2, 0, {"truck": "car"}), (0, 0, {"truck": "car"}), (27, 3, {"truck": "car"}),
+     (27, 10, {"truck": "car"}), (10, 10, {}), (3, 27, {})],
+)  # fmt: skip
+def test_label_map_that_is_in_use_stays_until_people_change_it_back(right, back, expected):
+    used = evidence(
+        shapes=rows("car", {80: (right, right + back)}),
+        confusions=[Confusion(written="car", corrected="truck", count=back)] if back else [],
+        labels={"truck": "car"},
+        learned_labels={"truck": "car"},
+    )
+    assert conclude({1: used}).label_map == expected
+    mixed = used.model_copy(update={"labels": {"truck": "car", "auto": "car"}})
+    assert conclude({1: mixed}).label_map == ({"truck": "car"} if back < 5 else {})
+
+
+def test_label_map_in_use_is_forgotten_if_the_label_was_right_later():
+    used = evidence(labels={"truck": "car"}, learned_labels={"truck": "car"})
+    assert conclude({1: used, 2: trucks(30, 0, hour=1)}).label_map == {}
