@@ -327,3 +327,22 @@ def test_dry_run_keeps_nothing(client, annotated, tmp_path, learned_dir):
     assert "dry run: nothing is kept" in report.lines()[1]
     assert not list(learned_dir.rglob("*.json"))
     assert not (tmp_path / "out").exists()
+
+
+def test_names_are_no_markdown_on_the_card(client, annotated, tmp_path):
+    people = annotated(2)
+    name = "![x](http://evil.example/t.png) [ok](javascript:alert(1))"
+    client._transport.json("PATCH", f"/api/tasks/{people.task_id}", body={"name": name})
+    correct(people, [0])
+    learn_task(client, people.task_id, folder=tmp_path / "out")
+    title = (tmp_path / "out" / "MODEL_CARD.md").read_text().splitlines()[0]
+    assert title.startswith(f"# Corrected frames of task {people.task_id}: \\!\\[x\\]\\(http\\:")
+    assert "](" not in title
+
+
+def test_annotations_of_no_recorded_run_are_counted_apart(client, annotated):
+    people = annotated(2)
+    people.draw(0, [40, 30, 60, 45], source="auto", score=0.7)
+    report = learn_task(client, people.task_id, looked_at=[0])
+    assert (report.without_score, report.of_no_run, report.functions["Boxes"].shapes) == (0, 1, 2)
+    assert "of no recorded run, nothing is learned from them: 1" in report.lines()

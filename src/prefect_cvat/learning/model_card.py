@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect_cvat.learning.learn_report import LearnReport, describe
-from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.records.record_writer import RecordHeader
+from prefect_cvat.rendering.run_report_markdown import escape
 
 __all__ = ["CARD", "render_card"]
 
@@ -33,7 +33,7 @@ def render_card(report: LearnReport, headers: Sequence[RecordHeader], frames: Nu
         frames: The corrected frames.
     """
     lines = [
-        f"# Corrected frames of task {report.task_id}: {_text(report.task_name)}",
+        f"# Corrected frames of task {report.task_id}: {escape(report.task_name)}",
         "",
         f"{pluralize(report.frames, 'frame')} of <{report.url}> that people have looked at, of"
         f" {report.frames_processed} that a function has annotated: frames {frames.describe(len(frames))}.",
@@ -53,8 +53,8 @@ def render_card(report: LearnReport, headers: Sequence[RecordHeader], frames: Nu
         "",
     ]
     for name, learned in report.functions.items():
-        lines += [f"### {_text(name)}", "", *(f"- {_text(line)}" for line in describe(learned)), ""]
-    lines += ["## Limits", "", *(f"- {_text(reason)}" for reason in [*LIMITS, *report.unknown]), ""]
+        lines += [f"### {escape(name)}", "", *(f"- {escape(line)}" for line in describe(learned)), ""]
+    lines += ["## Limits", "", *(f"- {reason}" for reason in [*LIMITS, *map(escape, report.unknown)]), ""]
     return "\n".join(lines)
 
 
@@ -72,13 +72,8 @@ def _row(header: RecordHeader) -> str:
     cells = (
         header.run,
         f"{header.started:%Y-%m-%d %H:%M} UTC",
-        by.function,
-        by.function_version or "unknown",
-        ", ".join(thresholds) or "that of the function",
+        escape(by.function),
+        escape(by.version or "unknown"),
+        escape(", ".join(thresholds)) or "that of the function",
     )
-    return "| " + " | ".join(map(_text, cells)) + " |"
-
-
-def _text(text: str) -> str:
-    """A text in one line that is no Markdown."""
-    return one_line(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("*", "\\*")
+    return f"| {' | '.join(cells)} |"
