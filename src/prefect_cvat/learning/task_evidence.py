@@ -137,9 +137,9 @@ def read_evidence(
         for version in in_force_on(number) if drawn else ():
             version.missed.update(label for label in drawn if version.finds(label))
     found: dict[str, list[TaskEvidence]] = {}
-    for (name, _), each in versions.items():
-        if not each.is_empty:
-            found.setdefault(name, []).append(each.evidence())
+    for (name, _), version in versions.items():
+        if not version.is_empty:
+            found.setdefault(name, []).append(version.evidence())
     return found, counts
 
 
