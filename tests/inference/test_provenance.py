@@ -79,6 +79,7 @@ def test_report_and_record_contain_the_provenance(client, make_task):
         "conf_threshold": 0.25,
         "label_thresholds": {"car": 0.5},
         "labels": {"car": "vehicle", "day": None},
+        "learned_labels": {},
         "conv_mask_to_poly": True,
         "quality": "compressed",
         "existing": "replace_auto",
