@@ -22,7 +22,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect_cvat.tasks.prefect_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
-    create_limits,
     job_limit,
     limit_ids,
     slots,
@@ -71,8 +70,6 @@ def task_slots(
     to_remove = limits
     try:
         with ExitStack() as taken:
-            if jobs is None:  # its limit is new, unless another run uses the task
-                create_limits(limits)
             wait_for_slots(taken, limits, occupy=occupy, timeout=timeout, warn=warn)
             own = [name for name, number in limits.items() if number == occupy]  # all of their slots
             taken.push(partial(_delete_own, own))

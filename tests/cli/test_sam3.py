@@ -90,7 +90,7 @@ def test_refusals_are_one_line(server, task_id, weights):
         assert "Traceback" not in done.stderr
     done = run(*server, "annotate", task_id, "--function", "nanodet_detection", "--exemplars", "manual")
     assert done.returncode == 1
-    assert "'nanodet_detection' does not take these parameters" in done.stderr
+    assert "function 'nanodet_detection' takes no --exemplars" in done.stderr
 
 
 def test_where_no_shapes_are_shown_a_line_says_so_or_the_option_is_missing(

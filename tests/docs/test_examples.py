@@ -46,7 +46,10 @@ def test_example_of_help_text_runs(example, sandbox, client, tmp_path, monkeypat
     instead = {SERVER: sandbox.url, "alice": f"{sandbox.user}:{sandbox.password}", "123": str(make(client))}
     monkeypatch.chdir(tmp_path)
     done = run_command_text(*(instead.get(word, word) for word in shlex.split(example)[1:]))
-    assert done.returncode == 0, done.stderr
+    if " prompts " in example:  # the model has random weights, so no wording is worth anything
+        assert "no label of the task can be found by words" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))

@@ -156,7 +156,7 @@ def test_function_that_waits_for_labels_has_a_device_before_it_is_made(monkeypat
 def test_waiting_run_logs_the_limit(monkeypatch):
     monkeypatch.setattr(prefect_limits, "SECONDS_BETWEEN_WARNINGS", 0.5)
     warnings = []
-    with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, warn=warnings.append):
+    with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=6, warn=warnings.append):
         pytest.fail("two runs had the task at a time")
     assert "waiting for a slot of the limit prefect-cvat-task-gpu-example-com-3" in warnings[0]
     assert "prefect gcl update prefect-cvat-task-gpu-example-com-3 --active-slots 0" in warnings[0]
