@@ -109,3 +109,13 @@ def test_a_thousand_labels_are_fitted():
 )
 def test_edge_is_two_percent_of_the_image(box, expected):
     assert is_at_edge(box, 100, 100) is expected
+
+
+def test_the_typical_size_is_that_of_the_shapes_that_were_looked_at():
+    tiny = Evidence()
+    for number in range(2000):
+        tiny.add(group_of("car", 0.3 + 0.6 * (number % 97) / 97, 2.0**-19, False, 0.0), number % 1000 > 0)
+    found = fit_calibration(tiny)
+    assert found.typical_area == pytest.approx(2.0**-19)
+    for score in (0.3, 0.5, 0.9):
+        assert found.of_labels({}).at_typical_size(0, score) > 0.95

@@ -30,7 +30,7 @@ from prefect_cvat.review.uncertainty import ShapeJudge
 __all__ = ["Calibration", "ShapeProbability", "fit_calibration"]
 
 TYPICAL_AREA = 0.02
-"""Areas are compared with this fraction of the image."""
+"""The fraction of the image with which areas are compared before any shape was seen."""
 
 EXTREME_SCORE = 0.995
 """Scores beyond this, and below 1 minus this, count as this where a calibration is fitted."""
@@ -51,10 +51,11 @@ class Calibration(BaseModel):
     Attributes:
         bias: What is added for every shape.
         score: For the log-odds of its score.
-        area: For the natural logarithm of its share of the image over 0.02.
+        area: For the natural logarithm of its share of the image over `typical_area`.
         edge: For a shape that touches the edge of the image.
         overlap: For its IoU with a shape of higher score, if that is at least 0.5.
         labels: For each label of the task, by name.
+        typical_area: The geometric mean of the shares of the image of the shapes that were learned from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -65,6 +66,7 @@ class Calibration(BaseModel):
     edge: float = 0.0
     overlap: float = -2.0
     labels: dict[str, float] = Field(default_factory=dict)
+    typical_area: float = Field(default=TYPICAL_AREA, gt=0, le=1)
 
     def of_labels(self, names: Mapping[int, str]) -> ShapeProbability:
         """The calibration for a task.
@@ -120,7 +122,7 @@ class ShapeProbability:
         def judge(label_id: int, score: float, box: BoundingBox, iou: float) -> float:
             share = max(area(box) / (width * height), SMALLEST_AREA)
             log_odds = of.bias + labels.get(label_id, 0.0) + of.score * _log_odds(score) + of.overlap * iou
-            log_odds += of.area * math.log(share / TYPICAL_AREA) + of.edge * is_at_edge(box, width, height)
+            log_odds += of.area * math.log(share / of.typical_area) + of.edge * is_at_edge(box, width, height)
             return _probability(log_odds)
 
         return judge
@@ -133,20 +135,22 @@ def fit_calibration(evidence: Evidence) -> Calibration:
         evidence: The shapes. Without any the result is the prior, `Calibration()`.
     """
     labels = sorted({group.label for group, _, _ in evidence})
-    if not labels:
+    if not evidence.total:
         return Calibration()
-    found = _Fit(evidence, labels).most_likely()
+    area = _mean_log_area(evidence)
+    found = _Fit(evidence, labels, area).most_likely()
     own = dict(zip(WEIGHTS, found.tolist(), strict=False))
-    return Calibration(**own, labels=dict(zip(labels, found[len(WEIGHTS) :].tolist(), strict=True)))
+    by_label = dict(zip(labels, found[len(WEIGHTS) :].tolist(), strict=True))
+    return Calibration(**own, labels=by_label, typical_area=math.exp(area))
 
 
 class _Fit:
     """The coefficients with the highest posterior: those of `WEIGHTS`, then one for each label."""
 
-    def __init__(self, evidence: Evidence, labels: Sequence[str]) -> None:
+    def __init__(self, evidence: Evidence, labels: Sequence[str], typical_log_area: float) -> None:
         number = {label: index for index, label in enumerate(labels)}
         rows = list(evidence)
-        self._features = np.array([_features(group) for group, _, _ in rows])
+        self._features = np.array([_features(group, typical_log_area) for group, _, _ in rows])
         self._label = np.array([number[group.label] for group, _, _ in rows])
         self._right = np.array([right for _, right, _ in rows], dtype=np.float64)
         self._total = np.array([total for _, _, total in rows], dtype=np.float64)
@@ -195,9 +199,15 @@ class _Fit:
         return step
 
 
-def _features(group: ShapeGroup) -> tuple[float, ...]:
+def _mean_log_area(evidence: Evidence) -> float:
+    """The mean of the natural logarithms of the shapes' shares of the image."""
+    total = sum(count for _, _, count in evidence)
+    return math.log(2) * sum(group.area * count for group, _, count in evidence) / total
+
+
+def _features(group: ShapeGroup, typical_log_area: float) -> tuple[float, ...]:
     score = min(max(group.score / SCORE_STEPS, 1 - EXTREME_SCORE), EXTREME_SCORE)
-    area = group.area * math.log(2) - math.log(TYPICAL_AREA)
+    area = group.area * math.log(2) - typical_log_area
     return 1.0, _log_odds(score), area, float(group.at_edge), group.overlap / OVERLAP_STEPS
 
 
