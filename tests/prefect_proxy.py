@@ -12,7 +12,7 @@ from loopback_server import LoopbackHandler, loopback_server
 
 @dataclass
 class ArtifactRequests:
-    """What becomes of requests for artifacts.
+    """How requests for artifacts are answered.
 
     Attributes:
         status: The status with which they are answered; None passes them on.
@@ -27,7 +27,7 @@ class ArtifactRequests:
 
 @contextmanager
 def prefect_proxy() -> Iterator[ArtifactRequests]:
-    """Let Prefect's client use the proxy; yield what becomes of requests for artifacts."""
+    """Let Prefect's client use the proxy; yield how requests for artifacts are answered."""
     server = PREFECT_API_URL.value().removesuffix("/api")
     artifacts = ArtifactRequests()
 

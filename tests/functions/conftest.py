@@ -20,6 +20,7 @@ from torchvision.models.detection import (
 
 from prefect_cvat.auto_annotation import DetectionFunctionContext
 from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
+from sam3_models import write_tiny_sam3
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,23 @@ class Context(DetectionFunctionContext):
 @pytest.fixture
 def context() -> Callable[..., DetectionFunctionContext]:
     return Context
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread for torch: more only wait for each other over the matrices of tiny models."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def sam3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny SAM 3 with random weights."""
+    folder = tmp_path_factory.mktemp("sam3")
+    write_tiny_sam3(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,18 +14,10 @@ from prefect_cvat.masks import decode_mask
 from sam2_models import write_tiny_sam2
 
 transformers = pytest.importorskip("transformers", minversion="5")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WIDTH, HEIGHT = 200, 150
 CONTEXT = InteractionContext()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only wait for each other over matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

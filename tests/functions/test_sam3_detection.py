@@ -16,28 +16,12 @@ from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.masks import decode_mask
 from sam2_models import write_tiny_sam2
-from sam3_models import write_tiny_sam3
 
 transformers = pytest.importorskip("transformers", minversion="5")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = [TaskLabel("cat", "rectangle"), TaskLabel("red_dog", "any"), TaskLabel("tree", "polygon")]
 WIDTH, HEIGHT = 200, 150
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only wait for each other over matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sam3")
-    write_tiny_sam3(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +31,15 @@ def small_photos():
     return [PIL.Image.fromarray(photo).resize(size) for photo, size in zip(photos, sizes, strict=True)]
 
 
-def make(folder, labels=LABELS, **options):
-    settings = {"model": str(folder), "device": "cpu", "score_threshold": 0.0}
+def make(sam3_folder, labels=LABELS, **options):
+    settings = {"model": str(sam3_folder), "device": "cpu", "score_threshold": 0.0}
     return sam3_detection.create(task_labels=labels, **(settings | options))
 
 
-def of_transformers(folder, image, words, **boxes):
+def of_transformers(sam3_folder, image, words, **boxes):
     """What the model and the processor of transformers find."""
-    model = transformers.Sam3Model.from_pretrained(folder)
-    processor = transformers.Sam3Processor.from_pretrained(folder)
+    model = transformers.Sam3Model.from_pretrained(sam3_folder)
+    processor = transformers.Sam3Processor.from_pretrained(sam3_folder)
     inputs = processor(images=image, text=words, return_tensors="pt", **boxes)
     with torch.inference_mode():
         outputs = model(**inputs)
@@ -85,14 +69,14 @@ def existing(label_id, box, source="manual", *, is_deleted=False):
     )
 
 
-def test_boxes_and_masks_are_those_of_transformers(folder, small_photos):
-    function = make(folder)
+def test_boxes_and_masks_are_those_of_transformers(sam3_folder, small_photos):
+    function = make(sam3_folder)
     found = function.detect(DetectionContext("a"), small_photos[0])
     cats, dogs = of_label(found, 0), of_label(found, 1)
-    expected = of_transformers(folder, small_photos[0], "cat")
+    expected = of_transformers(sam3_folder, small_photos[0], "cat")
     np.testing.assert_allclose([shape.score for shape in cats], expected["scores"], atol=1e-5)
     np.testing.assert_allclose([shape.points for shape in cats], expected["boxes"], atol=1e-2)
-    expected = of_transformers(folder, small_photos[0], "red dog")
+    expected = of_transformers(sam3_folder, small_photos[0], "red dog")
     not_empty = expected["masks"].sum((1, 2)) > 0
     assert len(dogs) == int(not_empty.sum()) >= 5
     np.testing.assert_allclose([shape.score for shape in dogs], expected["scores"][not_empty], atol=1e-5)
@@ -101,8 +85,8 @@ def test_boxes_and_masks_are_those_of_transformers(folder, small_photos):
         assert (decoded == mask.astype(bool)).mean() > 0.9999
 
 
-def test_type_of_the_label_decides_the_type_of_shapes(folder, small_photos):
-    function = make(folder)
+def test_type_of_the_label_decides_the_type_of_shapes(sam3_folder, small_photos):
+    function = make(sam3_folder)
     assert [(label.name, label.type) for label in function.spec.labels] == [
         ("cat", "rectangle"),
         ("red_dog", "mask"),
@@ -117,8 +101,8 @@ def test_type_of_the_label_decides_the_type_of_shapes(folder, small_photos):
 
 
 @pytest.mark.parametrize("half_precision", [False, True])
-def test_batch_finds_the_same_as_single_images(folder, small_photos, half_precision):
-    function = make(folder, batch_size=3, half_precision=half_precision)
+def test_batch_finds_the_same_as_single_images(sam3_folder, small_photos, half_precision):
+    function = make(sam3_folder, batch_size=3, half_precision=half_precision)
     function._prompting._batches._size = 4  # of nine questions
     contexts = [DetectionContext("a"), DetectionContext("b", conf_threshold=0.35), DetectionContext("c")]
     together = function.detect_batch(contexts, small_photos)
@@ -133,8 +117,8 @@ def test_batch_finds_the_same_as_single_images(folder, small_photos, half_precis
             ]
 
 
-def test_each_image_and_each_prompt_is_encoded_once(folder, small_photos, monkeypatch):
-    function = make(folder, [TaskLabel(f"label {'abcdefgh'[n]}", "rectangle") for n in range(8)])
+def test_each_image_and_each_prompt_is_encoded_once(sam3_folder, small_photos, monkeypatch):
+    function = make(sam3_folder, [TaskLabel(f"label {'abcdefgh'[n]}", "rectangle") for n in range(8)])
     encoded = {"images": 0, "prompts": 0}
 
     def counting(name, what, count):
@@ -153,11 +137,11 @@ def test_each_image_and_each_prompt_is_encoded_once(folder, small_photos, monkey
     assert encoded == {"images": 3, "prompts": 8}
 
 
-def test_several_wordings_of_a_label_find_an_object_once(folder, small_photos):
-    function = make(folder, LABELS[:1], prompts={"cat": "cat, small animal"})
+def test_several_wordings_of_a_label_find_an_object_once(sam3_folder, small_photos):
+    function = make(sam3_folder, LABELS[:1], prompts={"cat": "cat, small animal"})
     found = function.detect(DetectionContext("a"), small_photos[0])
     alone = [
-        make(folder, LABELS[:1], prompts={"cat": [words]}).detect(DetectionContext("a"), small_photos[0])
+        make(sam3_folder, LABELS[:1], prompts={"cat": [words]}).detect(DetectionContext("a"), small_photos[0])
         for words in ("cat", "small animal")
     ]
     assert max(map(len, alone)) <= len(found) < sum(map(len, alone))
@@ -170,8 +154,8 @@ BOX = (20.0, 30.0, 40.0, 45.0)
 """Much smaller than all that is found, so that nothing is taken for the exemplar."""
 
 
-def test_exemplars_are_boxes_for_the_model(folder, small_photos):
-    function = make(folder, exemplars="manual")
+def test_exemplars_are_boxes_for_the_model(sam3_folder, small_photos):
+    function = make(sam3_folder, exemplars="manual")
     assert function.reads_existing_shapes
     shapes = [
         existing(0, BOX),
@@ -185,7 +169,7 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
     context = DetectionContext("a", existing_shapes=shapes)
     found = function.detect(context, small_photos[0])
     expected = of_transformers(
-        folder,
+        sam3_folder,
         small_photos[0],
         ["cat"],
         input_boxes=[[list(BOX), [190.0, 140.0, WIDTH, HEIGHT], [70.0, 10.0, 90.0, 30.0]]],
@@ -197,7 +181,7 @@ def test_exemplars_are_boxes_for_the_model(folder, small_photos):
     assert everything(of_label(found, 1)) == everything(of_label(without, 1)), (
         "exemplars of its own label only"
     )
-    words_only = make(folder)
+    words_only = make(sam3_folder)
     assert not words_only.reads_existing_shapes
     assert everything(words_only.detect(context, small_photos[0])) == everything(without)
 
@@ -217,8 +201,8 @@ def test_a_deleted_duplicate_is_no_exemplar():
     assert negative(existing(0, left, source="auto", is_deleted=True)) == [(0.2, 0.2, 0.6, 0.6)]
 
 
-def test_what_was_drawn_is_not_found_again(folder, small_photos):
-    function = make(folder, LABELS[:1], exemplars="manual")
+def test_what_was_drawn_is_not_found_again(sam3_folder, small_photos):
+    function = make(sam3_folder, LABELS[:1], exemplars="manual")
     [first, *_] = function.detect(DetectionContext("a", existing_shapes=[existing(0, BOX)]), small_photos[0])
     box = tuple(np.clip(first.points, 0, [WIDTH, HEIGHT] * 2).tolist())
     found = function.detect(
@@ -233,21 +217,21 @@ def test_what_was_drawn_is_not_found_again(folder, small_photos):
         assert common / union < 0.6
 
 
-def test_version_depends_on_labels_words_and_exemplars(folder):
-    version = make(folder).version
-    assert make(folder).version == version
+def test_version_depends_on_labels_words_and_exemplars(sam3_folder):
+    version = make(sam3_folder).version
+    assert make(sam3_folder).version == version
     others = [
-        make(folder, LABELS[:2]),
-        make(folder, [TaskLabel("cat", "mask"), *LABELS[1:]]),
-        make(folder, prompts={"cat": "kitten"}),
-        make(folder, exemplars="manual"),
-        make(folder, tolerance=2.0),
+        make(sam3_folder, LABELS[:2]),
+        make(sam3_folder, [TaskLabel("cat", "mask"), *LABELS[1:]]),
+        make(sam3_folder, prompts={"cat": "kitten"}),
+        make(sam3_folder, exemplars="manual"),
+        make(sam3_folder, tolerance=2.0),
     ]
     assert len({version, *(other.version for other in others)}) == 6
 
 
-def test_batches_become_small_enough_for_the_memory(folder, small_photos, monkeypatch):
-    function = make(folder, batch_size=3)
+def test_batches_become_small_enough_for_the_memory(sam3_folder, small_photos, monkeypatch):
+    function = make(sam3_folder, batch_size=3)
     expected = [function.detect(DetectionContext("a"), photo) for photo in small_photos]
     encode = function._model.get_vision_features
     forward = function._model.forward
@@ -301,9 +285,9 @@ def test_error_of_a_device_that_is_too_small_suggests_the_cpu():
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
-def test_invalid_arguments_are_refused(folder, options, message):
+def test_invalid_arguments_are_refused(sam3_folder, options, message):
     with pytest.raises((BadFunctionError, ValueError), match=message):
-        make(folder, **options)
+        make(sam3_folder, **options)
 
 
 def test_missing_weights_error_says_in_one_line_how_to_download_them(monkeypatch, tmp_path):

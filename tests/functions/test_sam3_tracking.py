@@ -11,32 +11,16 @@ from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.shape_tracker import ShapeToTrack, ShapeTracker
 from prefect_cvat.masks import decode_mask, encode_mask
-from sam3_models import write_tiny_sam3
 
 transformers = pytest.importorskip("transformers", minversion="5")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WIDTH, HEIGHT = 200, 150
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only wait for each other over matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sam3")
-    write_tiny_sam3(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def function(folder):
-    return load_function("sam3_tracking", {"model": str(folder), "device": "cpu"})
+def function(sam3_folder):
+    return load_function("sam3_tracking", {"model": str(sam3_folder), "device": "cpu"})
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +52,10 @@ def test_shapes_are_returned_in_their_own_type(function, images):
         assert [found[seed.key].type for seed in seeds] == ["rectangle", "mask", "polygon"]
 
 
-def test_the_masks_are_those_of_a_session_of_transformers(function, folder, images):
+def test_the_masks_are_those_of_a_session_of_transformers(function, sam3_folder, images):
     """Its own streaming, which keeps everything, over more images than the model looks back."""
-    model = transformers.Sam3TrackerVideoModel.from_pretrained(folder)
-    processor = transformers.Sam3TrackerVideoProcessor.from_pretrained(folder)
+    model = transformers.Sam3TrackerVideoModel.from_pretrained(sam3_folder)
+    processor = transformers.Sam3TrackerVideoProcessor.from_pretrained(sam3_folder)
     session = processor.init_video_session(inference_device="cpu")
     found = track(function, images, [ShapeToTrack("mask", "mask", encode_mask(drawn_mask()))])
     for number, image in enumerate(images):

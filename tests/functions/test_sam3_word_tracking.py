@@ -12,29 +12,13 @@ from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.masks import decode_mask
-from sam3_models import write_tiny_sam3
 
 transformers = pytest.importorskip("transformers", minversion="5")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = [TaskLabel("cat", "rectangle"), TaskLabel("red_dog", "any"), TaskLabel("tree", "polygon")]
 WIDTH, HEIGHT = 200, 150
 THRESHOLD = 0.4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only wait for each other over matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sam3")
-    write_tiny_sam3(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +26,8 @@ def photo():
     return PIL.Image.fromarray(skimage.data.astronaut()).resize((WIDTH, HEIGHT))
 
 
-def make(folder, labels=LABELS, **options):
-    settings = {"model": str(folder), "device": "cpu", "score_threshold": THRESHOLD}
+def make(sam3_folder, labels=LABELS, **options):
+    settings = {"model": str(sam3_folder), "device": "cpu", "score_threshold": THRESHOLD}
     return sam3_word_tracking.create(task_labels=labels, **(settings | options))
 
 
@@ -57,14 +41,14 @@ def without_dropping(function):
     return function
 
 
-def test_objects_are_those_of_a_session_of_transformers(folder, photo):
+def test_objects_are_those_of_a_session_of_transformers(sam3_folder, photo):
     """Its own streaming, which keeps everything, over more images than the model looks back."""
     images = [photo.rotate(3 * number) for number in range(18)]
     labels = [TaskLabel("tree", "mask"), TaskLabel("cat", "mask")]
-    function = without_dropping(make(folder, labels, lost_after=100))
-    model = transformers.Sam3VideoModel.from_pretrained(folder)
+    function = without_dropping(make(sam3_folder, labels, lost_after=100))
+    model = transformers.Sam3VideoModel.from_pretrained(sam3_folder)
     model.new_det_thresh = model.score_threshold_detection = THRESHOLD
-    processor = transformers.Sam3VideoProcessor.from_pretrained(folder)
+    processor = transformers.Sam3VideoProcessor.from_pretrained(sam3_folder)
     session = processor.init_video_session(inference_device="cpu")
     processor.add_text_prompt(session, ["tree", "cat"])
     numbers = set()
@@ -91,10 +75,10 @@ def test_objects_are_those_of_a_session_of_transformers(folder, photo):
     assert len(numbers) >= 3
 
 
-def test_type_of_the_label_decides_the_type_of_shapes(folder, photo):
+def test_type_of_the_label_decides_the_type_of_shapes(sam3_folder, photo):
     images = [photo, photo.rotate(3)]
     for as_polygons, of_any in ((False, "mask"), (True, "polygon")):
-        function = make(folder, score_threshold=0.3)
+        function = make(sam3_folder, score_threshold=0.3)
         context = DetectionContext("a", conv_mask_to_poly=as_polygons)
         for found in watch(function, images, context):
             checker = OutputChecker(function.spec.labels, conv_mask_to_poly=as_polygons)
@@ -106,8 +90,8 @@ def test_type_of_the_label_decides_the_type_of_shapes(folder, photo):
             assert min(groups) >= 1
 
 
-def test_begin_video_forgets_all_objects(folder, photo):
-    function = make(folder)
+def test_begin_video_forgets_all_objects(sam3_folder, photo):
+    function = make(sam3_folder)
     images = [photo.rotate(3 * number) for number in range(3)]
     first = watch(function, images)
     function.begin_video()
@@ -117,8 +101,8 @@ def test_begin_video_forgets_all_objects(folder, photo):
     ]
 
 
-def test_threshold_of_the_run_decides_which_objects_are_followed(folder, photo):
-    function = make(folder)
+def test_threshold_of_the_run_decides_which_objects_are_followed(sam3_folder, photo):
+    function = make(sam3_folder)
     counts = []
     for threshold in (0.3, 0.45, 1.0):
         function.begin_video()
@@ -128,8 +112,8 @@ def test_threshold_of_the_run_decides_which_objects_are_followed(folder, photo):
     assert counts[0] > counts[1] >= counts[2] == 0
 
 
-def test_prompts_are_encoded_once_and_each_image_once(folder, photo, monkeypatch):
-    function = make(folder)
+def test_prompts_are_encoded_once_and_each_image_once(sam3_folder, photo, monkeypatch):
+    function = make(sam3_folder)
     encoded = {"get_vision_features": 0, "get_text_features": 0}
     for name in encoded:
         original = getattr(function._model.detector_model, name)
@@ -143,8 +127,8 @@ def test_prompts_are_encoded_once_and_each_image_once(folder, photo, monkeypatch
     assert encoded == {"get_vision_features": 5, "get_text_features": 3}
 
 
-def test_objects_that_turn_out_to_be_none_are_dropped(folder, photo):
-    function = make(folder)
+def test_objects_that_turn_out_to_be_none_are_dropped(sam3_folder, photo):
+    function = make(sam3_folder)
     found = watch(function, [photo.rotate(3 * number) for number in range(16)])
     dropped = function.dropped_objects
     assert dropped
@@ -168,9 +152,9 @@ def held(function):
     return sum(map(numbers, tables)), sum(len(list(table)) for table in tables)
 
 
-def test_memory_depends_on_the_objects_that_are_seen_and_not_on_the_length(folder, photo):
+def test_memory_depends_on_the_objects_that_are_seen_and_not_on_the_length(sam3_folder, photo):
     """Objects come and go: each time that the picture is seen there are new ones."""
-    function = make(folder, LABELS[:2], lost_after=4)
+    function = make(sam3_folder, LABELS[:2], lost_after=4)
     gray = PIL.Image.new("RGB", (WIDTH, HEIGHT), "gray")
     held_after, seen = [], []
     for _ in range(5):
@@ -193,9 +177,9 @@ def test_memory_depends_on_the_objects_that_are_seen_and_not_on_the_length(folde
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
-def test_invalid_arguments_are_refused(folder, options, message):
+def test_invalid_arguments_are_refused(sam3_folder, options, message):
     with pytest.raises((BadFunctionError, ValueError), match=message):
-        make(folder, **options)
+        make(sam3_folder, **options)
 
 
 def test_missing_weights_error_says_how_to_download_them(monkeypatch):
@@ -204,17 +188,17 @@ def test_missing_weights_error_says_how_to_download_them(monkeypatch):
         sam3_word_tracking.create(task_labels=LABELS, device="cpu")
 
 
-def test_masks_of_a_prompt_do_not_overlap(folder, photo):
+def test_masks_of_a_prompt_do_not_overlap(sam3_folder, photo):
     labels = [TaskLabel("tree", "mask")]
-    function = make(folder, labels, score_threshold=0.3)
+    function = make(sam3_folder, labels, score_threshold=0.3)
     for found in watch(function, [photo, photo.rotate(3)]):
         masks = [decode_mask(s.points, image_width=WIDTH, image_height=HEIGHT) for s in found]
         assert len(masks) > 1
         assert np.sum(masks, axis=0).max() == 1
 
 
-def test_closed_function_may_be_closed_again_and_says_that_it_is_closed(folder, photo):
-    function = make(folder)
+def test_closed_function_may_be_closed_again_and_says_that_it_is_closed(sam3_folder, photo):
+    function = make(sam3_folder)
     function.close()
     function.close()
     with pytest.raises(RuntimeError, match="the function is closed"):

@@ -1,9 +1,7 @@
 """Ranking of frames for review by expected corrections."""
 
-import importlib.util
 import random
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -35,7 +33,6 @@ from prefect_cvat.review.track_uncertainty import TrackSummaries, TrackSummary
 from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
 from prefect_cvat.runs.reports.run_report import RunReport
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "review.py"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 NAMES = {1: "car", 2: "truck", 3: "dog"}
 JOBS = [
@@ -351,45 +348,6 @@ def test_size_of_a_summary_is_independent_of_the_number_of_shapes():
     assert [sys.getsizeof(getattr(few, name)) for name in ("labels", "breaks", "box")] == [
         sys.getsizeof(getattr(many, name)) for name in ("labels", "breaks", "box")
     ]
-
-
-# --- photographs ---
-
-
-@pytest.fixture(scope="module")
-def photographs(test_data):
-    """The benchmark, and the photographs with what NanoDet finds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPT.parent))
-        spec = importlib.util.spec_from_file_location("benchmark_review", SCRIPT)
-        benchmark = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(benchmark)
-        yield benchmark, benchmark.read_photographs(test_data / "coco-photos")
-
-
-def area_of(photographs, order):
-    benchmark, pictures = photographs
-    mistakes = benchmark.np.array([sum(benchmark.count_mistakes(each, 0.4)) for each in pictures])
-    assert mistakes.sum() == 83
-    return benchmark.area_under(order, mistakes)[0]
-
-
-def test_order_of_photographs_is_better_than_simple_ones(photographs):
-    benchmark, pictures = photographs
-    areas = {
-        name: area_of(photographs, order) for name, order in benchmark.simple_orders(pictures, 0.4).items()
-    }
-    plain = area_of(photographs, benchmark.reported_order(pictures, 0.4, 0.4))
-    with_unwritten = area_of(photographs, benchmark.reported_order(pictures, 0.4, 0.2))
-    assert areas["random"] == pytest.approx(0.5)
-    assert with_unwritten > plain > max(areas.values())  # it was 0.79, 0.75 and 0.72
-
-
-def test_order_learned_from_other_photographs_is_as_good(photographs):
-    benchmark, pictures = photographs
-    order = benchmark.learned_order(pictures, 0.4, benchmark.fold_numbers(len(pictures), False))
-    assert area_of(photographs, order) > 0.78  # it was 0.79
-    assert 50 < order.sum() < 110  # of 83 mistakes
 
 
 def test_summaries_on_disk_give_the_same_ranking():
