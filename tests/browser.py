@@ -23,7 +23,11 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromi
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Chromium; skip the test without playwright."""
+    """Start Chromium; skip the test without playwright.
+
+    Until it is closed, `asyncio.run` and a second Chromium are refused in this thread: playwright keeps its loop
+    running. So no fixture may hold it beyond a module.
+    """
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright, which drives the browser, is missing"
     )

@@ -22,6 +22,7 @@ os.environ.update(
     OMP_NUM_THREADS="1",
 )
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -35,12 +36,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
+from browser import chromium
 from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from pure_tests import NOT_PURE_FIXTURES, TESTS, is_pure_module
 
 if TYPE_CHECKING:  # Prefect and the sandbox take seconds to import; `make check` needs neither
+    from playwright.sync_api import Browser
+
     from docs.shell import Shell
     from moving_blocks import World
     from prefect_cvat.credentials import CvatCredentials
@@ -86,6 +90,21 @@ def _no_server_in_pure_tests(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(subprocess.Popen, "__init__", refuse)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_event_loop_is_left() -> Iterator[None]:
+    """Fail a module that leaves an event loop running, which would break the modules after it."""
+    yield
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium for the tests of a module."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
@@ -226,6 +245,7 @@ def wheels(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shell(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Shell]":
     """A shell in an empty current folder."""
+
     from docs.shell import Shell
 
     folder = tmp_path / "here"

@@ -1,4 +1,4 @@
-"""Pages to review frames, made of data, and a browser that shows them."""
+"""Pages to review frames, made of data, and shown in a browser."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -9,16 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from browser import chromium
 from prefect_cvat.frames import Frame
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, PageShape
 from prefect_cvat.rendering.review_page.writer import render_review_page
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

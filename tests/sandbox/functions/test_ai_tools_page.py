@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from browser import chromium, needs_chromium
+from browser import needs_chromium
 from pictures import png
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
@@ -28,12 +28,6 @@ SAM = record(
     startswith_box_optional="true",
 )  # fmt: skip
 DETECTOR = record("det", labels=[{"name": "face", "type": "rectangle"}], name="Faces")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
