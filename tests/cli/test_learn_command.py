@@ -14,9 +14,12 @@ class Cars:
     score_threshold = 0.2
     spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
     def detect(self, context, image):
-        return [rectangle(0, [2, 2, 12, 22], score=0.9), rectangle(0, [22, 2, 32, 22], score=0.4)]
+        return [rectangle(0, [2, 2, 12, 22], score=0.9), rectangle(0, [22, 2, 32, 22], score=self.lowest)]
 
-create = Cars
+def create(lowest=0.4):
+    function = Cars()
+    function.lowest = lowest
+    return function
 """
 
 
@@ -31,7 +34,8 @@ def file(monkeypatch, tmp_path):
 
 def test_learns_and_annotates_with_it(server, client, make_task, file, tmp_path):
     task_id = make_task(4)
-    assert run(*server, "annotate", task_id, "--function-file", file).returncode == 0
+    function = ("--function-file", file, "-p", "lowest=float:0.41")
+    assert run(*server, "annotate", task_id, *function).returncode == 0
     people = People(client, task_id)
     for frame in range(3):
         people.delete(people.shapes(frame)[1])
@@ -42,8 +46,9 @@ def test_learns_and_annotates_with_it(server, client, make_task, file, tmp_path)
     report = json.loads(done.stdout)
     assert report["corrections"] == {"confirmed": 5, "deleted": 3}
     assert (tmp_path / "out" / "MODEL_CARD.md").is_file()
-    done = run(*server, "annotate", task_id, "--function-file", file, "--learned", "--dry-run")
+    done = run(*server, "annotate", task_id, *function, "--learned", "--dry-run")
     assert f"learned from 8 shapes on 4 corrected frames of task {task_id}" in done.stdout
+    assert "it was another version" not in done.stdout
 
 
 def test_without_corrections_it_fails_and_says_what_to_do(server, make_task, file):

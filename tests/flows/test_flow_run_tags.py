@@ -167,3 +167,29 @@ def test_files_that_are_named_within_parameters(tmp_path):
     [line] = digests_of_named_files(nested)
     assert line.startswith(". ")
     assert digests_of_named_files({"model": "facebook/sam3"}) == []
+
+
+def test_caches_labels_and_the_present_folder_are_no_files_of_a_function(tmp_path, monkeypatch):
+    (tmp_path / "car").mkdir()
+    (tmp_path / "car" / "a.bin").write_bytes(b"one")
+    monkeypatch.chdir(tmp_path)
+    others = {
+        "cache_dir": str(tmp_path),
+        "task_labels": ["car"],
+        "a.device": "car",
+        "b": ".",
+        "c": "/dev/null",
+    }
+    assert digests_of_named_files(others) == []
+    assert len(digests_of_named_files({"model": "car"})) == 1
+
+
+def test_linked_folders_in_a_folder_count(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.bin").write_bytes(b"one")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").symlink_to(tmp_path / "weights")
+    (model / "again").symlink_to(model)
+    [line] = digests_of_named_files({"model": str(model)})
+    assert line.startswith("weights/a.bin ")

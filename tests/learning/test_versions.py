@@ -73,3 +73,16 @@ def test_parameters_and_prompts_belong_to_the_version():
     assert header.version == '1, prompts {"person":"person"}' != other.version
     assert header.model_copy(update={"function_parameters": {"model": "str:large"}}).version != header.version
     assert Provenance(function="f").version is None
+
+
+def test_version_is_independent_of_how_the_same_is_given():
+    def version(parameters, prompts):
+        return Provenance(function="f", function_parameters=parameters, prompts=prompts).version
+
+    given = version({"a": "int:1", "b": "int:2"}, {"cat": "a cat, a kitten", "dog": "dog"})
+    assert given == version({"b": "int:2", "a": "int:1"}, {"dog": ["dog"], "cat": ["a cat", "a kitten"]})
+    assert given == version({"a": "int:1", "b": "int:2", "device": "str:cpu", "batch_size": "int:8"}, {
+        "cat": "a cat, a kitten", "dog": "dog",
+    })  # fmt: skip
+    assert given != version({"a": "int:1", "b": "int:3"}, {"cat": "a cat, a kitten", "dog": "dog"})
+    assert given != version({"a": "int:1", "b": "int:2"}, {"cat": "a cat", "dog": "dog"})

@@ -119,3 +119,10 @@ def test_the_typical_size_is_that_of_the_shapes_that_were_looked_at():
     assert found.typical_area == pytest.approx(2.0**-19)
     for score in (0.3, 0.5, 0.9):
         assert found.of_labels({}).at_typical_size(0, score) > 0.95
+
+
+def test_boxes_that_are_larger_than_the_image_are_learned_from():
+    found = Evidence()
+    for number in range(30):
+        found.add(group_of("car", 0.7, 1.6, True, 0.0), number % 2 > 0)
+    assert fit_calibration(found).typical_area == 1.0

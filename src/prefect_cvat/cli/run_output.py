@@ -57,9 +57,9 @@ def execute_run(run: Run, parameters: Mapping[str, str], *, is_dry: bool) -> Run
         KeyboardInterrupt: It was interrupted; notes say what is on the server, and how to continue.
         PrefectCvatError: The run failed; notes say what it has written to the server, if anything.
     """
+    run.set_metadata(function_parameters=dict(parameters))
     if is_dry:
         return dry_run(run)
-    run.set_metadata(function_parameters=dict(parameters))
     try:
         with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
             return run_pipeline(run, threads, progress)

@@ -22,6 +22,9 @@ __all__ = ["Provenance", "function_version", "model_names", "name_of"]
 
 HIDDEN = "********"
 
+_HOW_IT_RUNS = frozenset({"device", "batch_size", "cache_dir", "token", "local_files_only"})
+"""Parameters that do not change what a function finds."""
+
 _SECRET_NAME = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
@@ -88,11 +91,22 @@ class Provenance(BaseModel):
 
     @property
     def version(self) -> str | None:
-        """What tells functions of one name apart: the function's version, its parameters and its prompts."""
-        given = {"parameters": self.function_parameters, "prompts": self.prompts}
-        parts = [self.function_version or ""] + [
-            f"{name} {to_json(values).decode()}" for name, values in given.items() if values
-        ]
+        """What tells functions of one name apart: the function's version, its parameters and its prompts.
+
+        Not in which order these are given, and not where and how fast the model runs.
+        """
+        given = {
+            "parameters": {
+                name: value
+                for name, value in (self.function_parameters or {}).items()
+                if name not in _HOW_IT_RUNS
+            },
+            "prompts": {label: _one_or_more(words) for label, words in (self.prompts or {}).items()},
+        }
+        parts = [self.function_version or ""]
+        for name, values in given.items():
+            if values:
+                parts.append(f"{name} {to_json(dict(sorted(values.items()))).decode()}")
         return ", ".join(filter(None, parts)) or None
 
     def take_options(self, options: object) -> None:
@@ -141,3 +155,9 @@ def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
         else _LOGIN_IN_URL.sub(HIDDEN, value)
         for name, value in parameters.items()
     }
+
+
+def _one_or_more(words: str | list[str] | None) -> str | list[str] | None:
+    """Wordings as they are the same to a function: `"a, b"` is `["a", "b"]`, and `["a"]` is `"a"`."""
+    listed = [word.strip() for word in words.split(",")] if isinstance(words, str) else words
+    return listed[0] if listed is not None and len(listed) == 1 else listed

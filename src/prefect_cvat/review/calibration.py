@@ -200,9 +200,9 @@ class _Fit:
 
 
 def _mean_log_area(evidence: Evidence) -> float:
-    """The mean of the natural logarithms of the shapes' shares of the image."""
+    """The mean of the natural logarithms of the shapes' shares of the image; boxes may be larger than it."""
     total = sum(count for _, _, count in evidence)
-    return math.log(2) * sum(group.area * count for group, _, count in evidence) / total
+    return math.log(2) * sum(min(group.area, 0) * count for group, _, count in evidence) / total
 
 
 def _features(group: ShapeGroup, typical_log_area: float) -> tuple[float, ...]:

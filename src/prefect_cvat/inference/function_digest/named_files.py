@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 
 __all__ = ["digests_of_named_files"]
 
+NO_FILES = frozenset({"cache_dir", "token", "task_labels", "labels", "prompts", "device"})
+"""Parameters with strings that are no files, or files that do not change what is found."""
+
 
 def digests_of_named_files(parameters: Any) -> list[str]:
     """The content of each file that parameters name, and of all files in each folder that they name.
 
-    The digests do not depend on where files and folders are, or when they were written.
+    The digests do not depend on where files and folders are, or when they were written. Parameters in
+    `NO_FILES` are left out.
 
     Args:
         parameters: Values that may be paths, also in mappings and sequences, as of functions that make
@@ -42,25 +47,38 @@ def digests_of_named_files(parameters: Any) -> list[str]:
 
 def _named(value: Any) -> Iterator[Path]:
     if isinstance(value, str):
-        if value and _exists(Path(value)):
-            yield Path(value)
+        path = Path(value)
+        if path.name and _is_file_or_folder(path):  # not "" or ".", which name where the process was started
+            yield path
     elif isinstance(value, Mapping):
         for name in sorted(value):
-            yield from _named(value[name])
+            if name.rpartition(".")[2] not in NO_FILES:  # ensemble: NAME.PARAMETER
+                yield from _named(value[name])
     elif isinstance(value, Sequence):
         for item in value:
             yield from _named(item)
 
 
-def _exists(path: Path) -> bool:
+def _is_file_or_folder(path: Path) -> bool:
     try:
-        return path.exists()
+        return path.is_file() or path.is_dir()
     except (OSError, ValueError):  # such as a text that is too long for a name
         return False
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    """The files of a folder and of folders in it, also of linked ones, sorted; or the file itself."""
+    if not path.is_dir():
+        return [path]
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        if (real := Path(folder).resolve()) in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        found += (file for name in names if (file := Path(folder, name)).is_file())
+    return sorted(found)
 
 
 @functools.lru_cache(maxsize=1024)
