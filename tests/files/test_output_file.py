@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,59 @@ def _umask():
     before = os.umask(0)
     os.umask(before)
     return before
+
+
+def test_file_with_another_name_stays_the_same_file(tmp_path):
+    page, other = tmp_path / "page.html", tmp_path / "other.html"
+    page.write_text("of before")
+    other.hardlink_to(page)
+    write_text(page, "new")
+    assert other.read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [other, page]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+@pytest.mark.parametrize(
+    ("owner", "group", "stays"),
+    [
+        pytest.param(1001, 2000, True, id="of another user, shared with the group"),
+        pytest.param(1002, 3000, True, id="of a group that the writer is not in"),
+        pytest.param(1002, 2000, False, id="of the writer, with another group of the writer"),
+    ],
+)
+def test_shared_file_keeps_its_owner_and_group(owner, group, stays):
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    page = folder / "page.html"
+    page.write_text("of before")
+    os.chown(page, owner, group)
+    page.chmod(0o660)
+    folder.chmod(0o777)
+    before = page.stat()
+    try:
+        with _user(1002, groups=[1002, 2000]):
+            write_text(page, "new")
+        after = page.stat()
+        assert page.read_text() == "new"
+        assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (owner, group, 0o660)
+        assert (after.st_ino == before.st_ino) == stays
+        assert list(folder.iterdir()) == [page]
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _user(user, *, groups):
+    """Another user writes; the first group is the user's own."""
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups(groups)
+    os.setegid(groups[0])
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(before[0])
+        os.setegid(before[1])
+        os.setgroups(before[2])
 
 
 def test_writes_a_file_in_a_read_only_folder():

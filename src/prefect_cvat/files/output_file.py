@@ -51,11 +51,14 @@ def _why_not(place: Path) -> str:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write text to a file in UTF-8. It replaces a regular file at once, with its permissions.
+    """Write text to a file in UTF-8. It replaces a regular file at once, with its owner and permissions.
+
+    A file that cannot be replaced is written in place: its folder is read-only, a new one would not have
+    its owner and group, or it has other names (hard links).
 
     Raises:
-        StorageError: It cannot be written. What was in a regular file before is still there, unless its
-            folder is read-only.
+        StorageError: It cannot be written. What was in a regular file before is still there, unless it was
+            written in place.
     """
     try:
         if file.exists() and (not file.is_file() or _is_standard_stream(file)):
@@ -82,11 +85,16 @@ def _is_standard_stream(file: Path) -> bool:
 
 
 def _copy_permissions(old: Path, new: Path) -> None:
-    """Give a file the owner, as far as that is allowed, and the permissions of the one that it replaces."""
+    """Give a file the owner, the group and the permissions of the one that it replaces.
+
+    Raises:
+        PermissionError: The owner or the group cannot be kept, or the old file has other names.
+    """
     try:
         found = old.stat()
     except FileNotFoundError:
         return
-    with suppress(PermissionError):
-        os.chown(new, found.st_uid, found.st_gid)
+    if found.st_nlink > 1:
+        raise PermissionError(errno.EPERM, "it has other names", str(old))
+    os.chown(new, found.st_uid, found.st_gid)
     new.chmod(stat.S_IMODE(found.st_mode))
