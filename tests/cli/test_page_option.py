@@ -61,6 +61,38 @@ def test_folder_of_somebody_else_is_refused_before_the_run(
     assert client.task_annotations(task_id).shapes == []
 
 
+def test_folders_of_several_pages_are_checked_before_the_first_run(
+    server, function_file, make_task, client, tmp_path
+):
+    one, other = make_task(1), make_task(1)
+    options = [*function_file, "--page", tmp_path / "review.html", "--page-frames", "201"]
+    for name in ("review_images", f"review-{other}_images"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "000001.jpg").write_bytes(b"a photograph")
+    done = run_command_text(*server, "annotate", one, other, *options)
+    assert done.returncode == 2
+    assert f"review-{other}_images' is where the images of the page go" in " ".join(done.stderr.split())
+    assert client.task_annotations(one).shapes == []
+    (tmp_path / f"review-{other}_images" / "000001.jpg").unlink()
+    done = run_command_text(*server, "annotate", one, other, *options)  # review_images is not used
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"review-{other}.html").exists()
+
+
+def test_page_of_a_task_of_a_project_is_checked_before_its_run(server, function_file, client, tmp_path):
+    project = client.json("POST", "/api/projects", body={"name": "cars", "labels": [{"name": "car"}]})["id"]
+    tasks = [client.create_task(name, [], project_id=project).id for name in ("one", "other")]
+    for task_id in tasks:
+        client.upload_images(task_id, {"0000.png": picture()})
+    folder = tmp_path / f"review-{tasks[0]}_images"
+    folder.symlink_to("nowhere")
+    page = ["--page", tmp_path / "review.html", "--page-frames", "201"]
+    done = run_command_text(*server, "annotate", "--project", project, *function_file, *page)
+    assert done.returncode == 1
+    assert f"error: task {tasks[0]}: '{folder}' is where the images" in done.stderr
+    assert [len(client.task_annotations(task_id).shapes) for task_id in tasks] == [0, 1]
+
+
 def test_dry_run_has_no_page(server, function_file, make_task, tmp_path):
     page = tmp_path / "review.html"
     done = run_command_text(*server, "annotate", make_task(1), *function_file, "--page", page, "--dry-run")

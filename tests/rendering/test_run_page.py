@@ -12,7 +12,6 @@ import pytest
 
 from pictures import picture
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, mask, polygon, rectangle, tag
-from prefect_cvat.exceptions import StorageError
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
@@ -246,36 +245,6 @@ def test_images_of_two_hundred_frames_take_less_than_twenty_megabytes():
     assert all(len(image.jpeg) <= page_images.MAX_BYTES / 200 for image in images)
     assert all(image.file == "" for image in images)
     assert len(base64.b64encode(b"x" * page_images.MAX_BYTES)) < 19e6
-
-
-def test_images_of_more_frames_are_in_a_folder_beside_the_page(tmp_path):
-    page = tmp_path / "review.html"
-    images = [image for _, image in PageImages(2000, page).make(opened(2))]
-    assert [image.file for image in images] == ["review_images/000000.jpg", "review_images/000001.jpg"]
-    assert all(len(image.jpeg) <= page_images.MAX_BYTES / 2000 for image in images)
-    with PIL.Image.open(tmp_path / images[0].file) as large:
-        assert large.size == (1920, 1080)
-
-
-def test_images_of_an_earlier_page_are_removed(tmp_path):
-    page, folder = tmp_path / "review.html", tmp_path / "review_images"
-    list(PageImages(2000, page).make(opened(2, (64, 48))))
-    (folder / "notes.txt").write_text("of somebody")
-    list(PageImages(2000, page).make(opened(1, (64, 48))))
-    assert sorted(file.name for file in folder.glob("[!.]*")) == ["000000.jpg", "notes.txt"]
-    (folder / "notes.txt").unlink()
-    list(PageImages(2, page).make(opened(2, (64, 48))))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_folder_of_somebody_else_is_refused(tmp_path):
-    folder = tmp_path / "review_images"
-    folder.mkdir()
-    (folder / "000001.jpg").write_bytes(b"a photograph")
-    with pytest.raises(StorageError, match="review_images' is where the images of the page go"):
-        PageImages(2000, tmp_path / "review.html")
-    list(PageImages(2, tmp_path / "review.html").make(opened(2, (64, 48))))
-    assert (folder / "000001.jpg").read_bytes() == b"a photograph"
 
 
 def test_small_images_are_not_enlarged():

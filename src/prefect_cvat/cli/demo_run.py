@@ -16,7 +16,6 @@ from pydantic import SecretStr
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.extras import import_library
-from prefect_cvat.files.output_file import write_text
 from prefect_cvat.media.image_decoding import open_image
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.models import PatchedLabelRequest
@@ -24,7 +23,7 @@ from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.rendering.review_page.content import PageRun
-from prefect_cvat.rendering.review_page.writer import render_review_page
+from prefect_cvat.rendering.review_page.writer import render_review_page, write_review_page
 from prefect_cvat.rendering.run_page import page_of_run
 from prefect_cvat.sandbox import Nuclio, Sandbox
 
@@ -103,7 +102,7 @@ def run_demo(
                 page_of_task(client, photographs, "Photographs"),
                 page_of_task(client, clip, "Tracks in a video", every),
             ]
-            write_text(page, render_review_page(runs, title="prefect-cvat demo"))
+            write_review_page(page, render_review_page(runs, title="prefect-cvat demo"))
             job = client.jobs(task_id)[0].id
             yield photographs, clip, f"{server.url}/tasks/{task_id}/jobs/{job}?frame=0"
 

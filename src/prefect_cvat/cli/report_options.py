@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
+import click
 from pydantic import AfterValidator, Field, model_validator
 
 from prefect_cvat.exceptions import StorageError
@@ -69,14 +71,31 @@ class PageOptions(OptionModel):
     def _check_page(self) -> Self:
         if self.page is None and self.page_frames != type(self).model_fields["page_frames"].default:
             raise ValueError("--page-frames goes with --page")
-        if self.page is not None:
-            from prefect_cvat.rendering.review_page.image_folder import check_image_folder
-
-            try:
-                check_image_folder(self.page, self.page_frames)
-            except StorageError as error:
-                raise ValueError(str(error)) from None
         return self
+
+    def page_of(self, task_id: int) -> Path | None:
+        """The page of one of several tasks: `page-12.html`."""
+        page = self.page
+        return None if page is None else page.with_name(f"{page.stem}-{task_id}{page.suffix}")
+
+    def check_pages(self, task_ids: Sequence[int]) -> None:
+        """Check that the pages of tasks can be written, before anything is done.
+
+        Args:
+            task_ids: The tasks. One has the page of the option; several have pages of their own.
+
+        Raises:
+            UsageError: One cannot be written, or the folder of its images.
+        """
+        from prefect_cvat.rendering.review_page.image_folder import check_page
+
+        pages = [self.page] if len(task_ids) == 1 else [self.page_of(task_id) for task_id in task_ids]
+        try:
+            for page in pages:
+                if page is not None:
+                    check_page(page, self.page_frames)
+        except StorageError as error:
+            raise click.UsageError(f"--page: {error}") from None
 
 
 class JsonOption(OptionModel):

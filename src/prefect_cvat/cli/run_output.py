@@ -86,8 +86,7 @@ def write_page(
     """
     if output.page is None or run.planned is None or not isinstance(report, RunReport):
         return
-    number = f"-{report.task_id}" if is_numbered else ""
-    file = output.page.with_name(f"{output.page.stem}{number}{output.page.suffix}")
+    file = (output.page_of(report.task_id) if is_numbered else None) or output.page
     from prefect_cvat.rendering.run_page import write_run_page
 
     try:
@@ -101,7 +100,7 @@ def write_page(
             quality=run.options.quality,
         )
     except (PrefectCvatError, ValueError, OSError) as error:
-        error.add_note(f"the run on task {report.task_id} is done; only its page {str(file)!r} is missing")
+        error.add_note(f"the run on task {report.task_id} is done; only its page {str(file)!r} failed")
         raise
     stderr.print(f"drawn in {file}", markup=False)
 

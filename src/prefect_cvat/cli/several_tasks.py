@@ -85,6 +85,12 @@ def execute_several(
             if not output.as_json:
                 stdout.print(f"task {task.id}:", markup=False)
             try:
+                _check_page(task, output)
+            except StorageError as error:
+                done.failed[task.id] = one_line(str(error))
+                _print_error(task, error)
+                continue
+            try:
                 run = new_run(task)
                 report = execute_run(run, parameters, is_dry=output.dry_run)
             except _FATAL as error:
@@ -114,6 +120,14 @@ def execute_several(
             f"{pluralize(len(done.failed), 'task')} failed: {failed}; run it again to complete it, nothing is"
             " added twice"
         )
+
+
+def _check_page(task: ChosenTask, output: RunReportOptions) -> None:
+    """Check the page of a task before its run: the tasks of a project are not known before."""
+    if (page := output.page_of(task.id)) is not None:
+        from prefect_cvat.rendering.review_page.image_folder import check_page
+
+        check_page(page, output.page_frames)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.files.output_file import write_text
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Quality
 from prefect_cvat.media.task_frames import read_task_frames
@@ -17,7 +16,7 @@ from prefect_cvat.planning.plan import Plan
 from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun
 from prefect_cvat.rendering.review_page.page_images import PageImages
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
-from prefect_cvat.rendering.review_page.writer import list_section, render_review_page
+from prefect_cvat.rendering.review_page.writer import list_section, render_review_page, write_review_page
 from prefect_cvat.rendering.sample_frames import each_on_frames, label_names
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.runs.reports.run_report import RunReport
@@ -43,7 +42,8 @@ def write_run_page(
         PrefectCvatError: A request to the server failed.
     """
     run = page_of_run(client, plan, report, ranked, file, max_frames=max_frames, quality=quality)
-    write_text(file, render_review_page([run], title=f"Review of task {report.task_id}, {report.task_name}"))
+    title = f"Review of task {report.task_id}, {report.task_name}"
+    write_review_page(file, render_review_page([run], title=title))
 
 
 def page_of_run(

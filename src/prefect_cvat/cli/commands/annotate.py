@@ -62,6 +62,7 @@ def annotate(
         raise click.UsageError(
             "--jobs goes with one task; select jobs of several with --job-stage and --job-state"
         )
+    output.check_pages(task_ids)
     loaded = function.load()
     from prefect_cvat.cli.run_output import execute
     from prefect_cvat.cli.several_tasks import execute_several

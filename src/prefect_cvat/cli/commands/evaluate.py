@@ -106,6 +106,7 @@ def evaluate(
     if evaluated.left_by_run == function.is_made:
         raise click.BadParameter("give a function, or --left-by-run")
     comparison.check_used(has_other=bool(comparison.against))
+    output.check_pages([task_id])
     loaded = function.load() if function.is_made else None
     against = _load_against(comparison, function)
     from prefect_cvat.cli.run_output import progress_bar
@@ -114,7 +115,7 @@ def evaluate(
     from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
     from prefect_cvat.evaluation.report.tables import plain_lines
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
-    from prefect_cvat.files.output_file import write_text
+    from prefect_cvat.rendering.review_page.writer import write_review_page
 
     settings: dict[str, Any] = {
         "function_name": function.name if function.is_made else None,
@@ -165,7 +166,7 @@ def evaluate(
                 quality=options.quality,
                 compared=compared,
             )
-            write_text(output.page, page)
+            write_review_page(output.page, page)
     for what, file in (("drawn in", output.page), ("thresholds written to", output.thresholds)):
         if file is not None:
             stderr.print(f"{what} {file}", markup=False)

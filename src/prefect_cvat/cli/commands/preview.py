@@ -62,13 +62,12 @@ def preview(
     from prefect_cvat.auto_annotation.function_for_task import make_function
     from prefect_cvat.auto_annotation.task_labels import TaskLabel, labels_of_task
     from prefect_cvat.cli.preview_files import FRAMES_SHOWN, open_files
-    from prefect_cvat.files.output_file import write_text
     from prefect_cvat.files.spool import spool_folder
     from prefect_cvat.inference.detector import Detector
     from prefect_cvat.media.task_frames import read_task_frames
     from prefect_cvat.planning.plan import make_plan, read_task
     from prefect_cvat.rendering import preview as previewing
-    from prefect_cvat.rendering.review_page.writer import render_review_page
+    from prefect_cvat.rendering.review_page.writer import render_review_page, write_review_page
 
     def detector(labels: Sequence[TaskLabel] | None = None) -> Detector:
         made = make_function(loaded, labels, options.prompts)
@@ -91,7 +90,7 @@ def preview(
             count = len(plan.frames) if max_frames is None else max_frames
             of_task = detector(labels_of_task(plan.info.labels))
             run, found = previewing.preview(of_task, opened, count=count, file=page)
-    write_text(page, render_review_page([run], title=run.heading))
+    write_review_page(page, render_review_page([run], title=run.heading))
     for name, number in sorted(found.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{number} {name}", markup=False)
     stdout.print(f"drawn in {page.resolve()}", markup=False)

@@ -31,6 +31,7 @@ def refine(
         refine 123 --function grabcut_interaction --label car --source manual --to polygon
     """  # noqa: D301 (\b keeps click from joining the lines)
     keep_stdout_for_json(output.as_json)
+    output.check_pages([task_id])
     loaded = function.load()
     from prefect_cvat.cli.run_output import execute
     from prefect_cvat.runs.refine_run import RefineRun

@@ -40,6 +40,7 @@ def track(
         track 123 --function optical_flow_tracking --label person --direction both
     """  # noqa: D301 (\b keeps click from joining the lines)
     keep_stdout_for_json(output.as_json)
+    output.check_pages([task_id])
     loaded = function.load()
     from prefect_cvat.cli.run_output import execute
     from prefect_cvat.runs.track_task import new_track_run

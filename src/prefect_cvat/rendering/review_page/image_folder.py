@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.files.output_file import check_writable
 
-__all__ = ["MAX_EMBEDDED", "ImageFolder", "check_image_folder"]
+__all__ = ["MAX_EMBEDDED", "ImageFolder", "check_page"]
 
 MAX_EMBEDDED = 200
 """A page with at most this many frames contains their images; one with more has thumbnails, and the images
@@ -17,9 +21,16 @@ are in a folder beside it."""
 MARKER = ".prefect-cvat-page"
 """A file in folders of images: what else looks like one is not touched."""
 
+_IMAGE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}\.jpg")
+"""The name of an image: the number of the frame, and the start of the SHA-256 of the file. So an image of
+another page never has its name, and an earlier page keeps its images until the new one is written."""
+
+
+_MEND = "move it, or give the page another name"
+
 
 class ImageFolder:
-    """The folder of a page, such as `review_images` of `review.html`.
+    """The folder of a page, such as `review_images` of `review.html`. It may be a link to a folder.
 
     Args:
         page: The file of the page.
@@ -32,47 +43,71 @@ class ImageFolder:
         """Check that the folder is of an earlier page, empty, or not there.
 
         Raises:
-            StorageError: There is something else.
+            StorageError: There is something else, or its name is too long.
         """
         try:
-            is_free = not os.path.lexists(self.path) or self._is_ours() or not any(self.path.iterdir())
+            why = self._why_not()
         except OSError as error:
-            raise StorageError(f"{str(self.path)!r} cannot be read: {error.strerror}") from error
-        if not is_free:
-            raise StorageError(
-                f"{str(self.path)!r} is where the images of the page go, but no page of prefect-cvat has"
-                " written what is in there: move it, or give the page another name"
-            )
+            why = f"it cannot be read ({error.strerror}): {_MEND}"
+        if why:
+            raise StorageError(f"{str(self.path)!r} is where the images of the page go, but {why}")
+
+    def _why_not(self) -> str:
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            size = len(os.fsencode(self.path.name))
+            return f"this name is too long, {size} bytes: give the page a shorter name"
+        if not self.path.exists():
+            target = str(self.path.readlink())
+            return f"it is a link to {target!r}, which is not there: make that folder, or remove the link"
+        if not self.path.is_dir():
+            return f"it is not a folder: {_MEND}"
+        if self._is_ours() or not any(self.path.iterdir()):
+            return ""
+        return f"no page of prefect-cvat has written what is in there: {_MEND}"
 
     def prepare(self) -> None:
-        """Make the folder, and remove the images of an earlier page.
+        """Make the folder. What is in it stays.
 
         Raises:
             StorageError: There is something else, or the folder cannot be written.
         """
         self.check()
-        self._remove_images()
         try:
             self.path.mkdir(exist_ok=True)
             (self.path / MARKER).touch()
         except OSError as error:
             raise StorageError(f"{str(self.path)!r} cannot be written: {error.strerror}") from error
 
-    def remove(self) -> None:
-        """Remove the images of an earlier page, and the folder if nothing else is in it.
+    def remove_unused(self, html: str) -> None:
+        """Remove the images that a page does not name, and the folder if nothing else is in it.
+
+        Args:
+            html: The page, which is written.
 
         Raises:
             StorageError: They cannot be removed.
         """
         if not self._is_ours():
             return
-        self._remove_images()
+        used = set(_IMAGE.findall(html))
         try:
+            for file in list(self.path.iterdir()):
+                if _IMAGE.fullmatch(file.name) and file.name not in used:
+                    file.unlink()
             if [each.name for each in self.path.iterdir()] == [MARKER]:
                 (self.path / MARKER).unlink()
-                self.path.rmdir()
+                if not self.path.is_symlink():
+                    self.path.rmdir()
         except OSError as error:
-            raise StorageError(f"{str(self.path)!r} cannot be removed: {error.strerror}") from error
+            raise StorageError(
+                f"images of an earlier page in {str(self.path)!r} cannot be removed: {error.strerror}"
+            ) from error
 
     def write(self, number: int, jpeg: bytes) -> str:
         """Write the image of a frame.
@@ -83,30 +118,24 @@ class ImageFolder:
         Raises:
             StorageError: It cannot be written.
         """
-        file = self.path / f"{number:06}.jpg"
+        file = self.path / f"{number:06}-{sha256(jpeg).hexdigest()[:16]}.jpg"
         try:
-            file.write_bytes(jpeg)
+            if not file.exists() or file.stat().st_size != len(jpeg):  # else an earlier page may show it
+                file.write_bytes(jpeg)
         except OSError as error:
             raise StorageError(f"{str(file)!r} cannot be written: {error.strerror}") from error
         return f"{quote_from_bytes(os.fsencode(self.path.name), safe='')}/{file.name}"
 
     def _is_ours(self) -> bool:
-        return (self.path / MARKER).is_file()
-
-    def _remove_images(self) -> None:
-        try:
-            for file in self.path.glob("*.jpg"):
-                if file.stem.isdecimal():
-                    file.unlink()
-        except OSError as error:
-            raise StorageError(f"{str(self.path)!r} cannot be written: {error.strerror}") from error
+        return os.path.isfile(self.path / MARKER)  # noqa: PTH113 (a Path raises if its name is too long)
 
 
-def check_image_folder(page: Path, max_frames: int) -> None:
-    """Check that a page with so many frames can have its folder, before anything is done.
+def check_page(page: Path, max_frames: int) -> None:
+    """Check that a page with so many frames can be written, and its folder, before anything is done.
 
     Raises:
-        StorageError: It cannot; see `ImageFolder.check`.
+        StorageError: It cannot; see `check_writable` and `ImageFolder.check`.
     """
+    check_writable(page)
     if max_frames > MAX_EMBEDDED:
         ImageFolder(page).check()

@@ -53,14 +53,13 @@ class PageImages:
     """
 
     def __init__(self, count: int, page: Path | None = None) -> None:
-        self._is_embedded = page is None or count <= MAX_EMBEDDED
+        self._folder = None if page is None or count <= MAX_EMBEDDED else ImageFolder(page)
         self._max_bytes = int(MARGIN * MAX_BYTES / max(count, 1))
         self._bytes_per_pixel: float | None = None  # of the last image, whichever thread has made it
-        self._max_size = MAX_SIZE if self._is_embedded else MAX_THUMBNAIL_SIZE
-        self._folder = None if page is None else ImageFolder(page)
+        self._max_size = MAX_SIZE if self._folder is None else MAX_THUMBNAIL_SIZE
         self._is_prepared = False
         self._preparing = Lock()
-        if self._folder is not None and not self._is_embedded:
+        if self._folder is not None:
             self._folder.check()
 
     def make(self, frames: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[tuple[Frame, PageImage]]:
@@ -92,23 +91,19 @@ class PageImages:
         Raises:
             StorageError: The folder cannot be written.
         """
-        self._prepare_folder()
-        if self._folder is None or self._is_embedded:
+        if self._folder is None:
             return PageImage(self._fitting(image))
+        self._prepare_folder(self._folder)
         large = shrunk(image, MAX_SIZE)
         address = self._folder.write(frame.number, _jpeg(large, QUALITY))
         return PageImage(self._fitting(large), address)
 
-    def _prepare_folder(self) -> None:
-        """Remove the images of an earlier page, once there is an image of the new one."""
+    def _prepare_folder(self, folder: ImageFolder) -> None:
+        """Make the folder, once there is an image."""
         with self._preparing:
-            if self._folder is None or self._is_prepared:
-                return
-            if self._is_embedded:
-                self._folder.remove()
-            else:
-                self._folder.prepare()
-            self._is_prepared = True
+            if not self._is_prepared:
+                folder.prepare()
+                self._is_prepared = True
 
     def _fitting(self, image: PIL.Image.Image) -> bytes:
         """The largest JPEG of an image that has no more than the bytes of its share.

@@ -9,15 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import Any
 
+from prefect_cvat.files.output_file import write_text
 from prefect_cvat.messages.html_text import escape_html, plain_text
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.rendering.frame_svg import Palette
 from prefect_cvat.rendering.review_page.content import KINDS, PageFrame, PageRun, PageSection, PageShape
+from prefect_cvat.rendering.review_page.image_folder import ImageFolder
 
-__all__ = ["list_section", "render_review_page"]
+__all__ = ["list_section", "render_review_page", "write_review_page"]
 
 SHAPES_WITHOUT_SCRIPT = 100
 """Maximum number of outlines on a frame for readers whose browser runs no JavaScript."""
@@ -58,6 +61,16 @@ def render_review_page(runs: Sequence[PageRun], *, title: str) -> str:
         content=_json(_content(runs, numbered, colors)),
         script=script,
     )
+
+
+def write_review_page(file: Path, html: str) -> None:
+    """Write a page, then remove the images of an earlier page in the folder beside it.
+
+    Raises:
+        StorageError: It cannot be written; the earlier page still has its images. Or these cannot be removed.
+    """
+    write_text(file, html)
+    ImageFolder(file).remove_unused(html)
 
 
 def list_section(title: str, lines: Iterable[str]) -> PageSection:
