@@ -103,3 +103,29 @@ def test_parameters_are_parsed(text, expected):
 def test_malformed_parameters_are_refused(text):
     with pytest.raises(ValueError, match="a|int:3"):
         parse_parameter(text)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["Unpack[NoSuchName]", "Unpack[3 + 'a']", "Unpack[", "Unpack[sys.no_such_attribute]", "Unpack[1 / 0]"],
+)
+def test_annotations_that_cannot_be_evaluated_count_as_none(tmp_path, annotation):
+    file = tmp_path / "annotated.py"
+    file.write_text(
+        "import sys\nfrom flow_functions.on_device import create as on_device\n"
+        "def create(device: 'NoSuchName' = 'cpu', **options):\n"
+        "    return on_device(device + options['suffix'])\n"
+        f"create.__annotations__['options'] = {annotation!r}\n"
+    )
+    assert load_function_file(file, {"suffix": ":1"}).device == "cpu:1"
+
+
+def test_options_are_those_of_a_type_that_only_a_type_checker_imports(tmp_path):
+    file = tmp_path / "annotated.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING, Any\n"
+        "from flow_functions.on_device import create as on_device\n"
+        "if TYPE_CHECKING:\n    from typing import Unpack\n    from somewhere import Options\n"
+        "def create(**options: Unpack[Options]) -> Any:\n    return on_device(**options)\n"
+    )
+    assert load_function_file(file, {"device": "cuda:1"}).device == "cuda:1"

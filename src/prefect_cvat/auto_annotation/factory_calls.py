@@ -83,12 +83,22 @@ def _known(create: Callable[..., Any], others: Iterable[str]) -> set[str]:
     for each in inspect.signature(create).parameters.values():
         if each.kind is not inspect.Parameter.VAR_KEYWORD:
             known.add(each.name)
-        elif str(each.annotation).startswith("Unpack["):
-            options = get_args(get_type_hints(inspect.unwrap(create))[each.name])[0]
-            known.update(options.__annotations__)
+        elif (options := _unpacked(create, each)) is not None:
+            known.update(options)
         else:
             known.update(others)
     return known
+
+
+def _unpacked(create: Callable[..., Any], options: inspect.Parameter) -> set[str] | None:
+    """The names of `**options: Unpack[...]`; None without such an annotation that can be evaluated."""
+    if not str(options.annotation).startswith("Unpack["):
+        return None
+    try:
+        typed = get_args(get_type_hints(inspect.unwrap(create))[options.name])[0]
+        return set(typed.__annotations__)
+    except Exception:  # annotations may hold any code, such as names that only type checkers import
+        return None
 
 
 def takes_no_prompts(name: str) -> FunctionLoadError:
