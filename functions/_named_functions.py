@@ -7,12 +7,10 @@ from typing import Any
 
 from prefect_cvat.auto_annotation import DetectionFunction
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
+from prefect_cvat.auto_annotation.functions_in_parameters import runs_others
 from prefect_cvat.auto_annotation.loading import load_function, takes_parameter
 
 __all__ = ["named_functions"]
-
-_WRAPPERS = frozenset({"ensemble", "tiled"})
-"""Functions that pass parameters on to those that they wrap."""
 
 
 def named_functions(
@@ -72,5 +70,5 @@ def _taken(function: str, shared: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in shared.items()
-        if function in _WRAPPERS or takes_parameter(function, name)
+        if runs_others(function) or takes_parameter(function, name)
     }

@@ -3,6 +3,7 @@
 import pytest
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
+from flow_functions import counted_models, prompted_models
 from prefect_cvat.auto_annotation import TaskLabel
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.flows.function_choice import choose_function
@@ -62,6 +63,39 @@ def test_prompts_are_refused_where_no_function_takes_them(function, parameters):
     block = CvatFunction(function=function, function_parameters=parameters, prompts={"warm": "a car"})
     with pytest.raises(FunctionLoadError, match=f"function '{function}' takes no prompts"):
         block.get_function()
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        ("flow_functions.counted_models", {}),
+        ("flow_functions.with_key", {"api_key": "str:refused-0123456789"}),
+        ("tiled", {"function": "str:flow_functions.counted_models"}),
+        (
+            "ensemble",
+            {"functions": 'json:{"a": "flow_functions.counted_models", "b": "flow_functions.one_box"}'},
+        ),
+    ],
+)
+def test_prompts_are_refused_before_the_model_is_loaded(monkeypatch, function, parameters):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(counted_models, "made", 0)
+    block = CvatFunction(function=function, function_parameters=parameters, prompts={"warm": "a car"})
+    with pytest.raises(FunctionLoadError, match=f"function '{function}' takes no prompts"):
+        block.get_function()
+    assert counted_models.made == 0
+
+
+def test_prompts_are_passed_to_a_factory_that_takes_prompts_and_no_labels(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(prompted_models, "made", 0)
+    block = CvatFunction(function="flow_functions.prompted_models", prompts={"warm": "a car"})
+    waiting = block.get_function()
+    made = waiting.make([TaskLabel("warm", "rectangle")])
+    assert waiting.make(None, block.prompts).prompts == made.prompts == {"warm": "a car"}
+    other = block.model_copy(update={"function_parameters": {"task_labels": "str:warm"}})
+    with pytest.raises(FunctionLoadError, match="task_labels"):
+        other.get_function()
 
 
 def test_validates_parameters_at_creation():

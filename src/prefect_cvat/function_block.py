@@ -7,9 +7,7 @@ from typing import Any
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, field_validator
 
-from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
-from prefect_cvat.auto_annotation.function_calls import close_function
-from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
+from prefect_cvat.auto_annotation.functions_in_parameters import load_with_prompts
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ModelOptions
@@ -70,12 +68,14 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
     def get_function(self, device: str | None = None) -> Any:
         """Load the function. One that is made for a task is made by the run, for the labels of its task.
 
+        So is one that gets prompts, whether or not it takes labels.
+
         Args:
             device: Where its model runs; None leaves that to the block, or to the function.
 
         Raises:
-            FunctionLoadError: There is no such function, it is not allowed, or it cannot be made; or there is
-                no block of a secret that a parameter names.
+            FunctionLoadError: There is no such function, it is not allowed, or it cannot be made; it takes no
+                prompts and there are some; or there is no block of a secret that a parameter names.
             BadFunctionError: It has no `spec`.
         """
         parameters = with_secrets(parse_parameters(self.function_parameters or {}))
@@ -83,13 +83,9 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
         if device:
             parameters["device"] = device
         with secrets_hidden(parameters):
-            function = load_function(self.function, parameters)
-        if self.prompts is None:
-            return function
-        if not isinstance(function, FunctionForTask) or not function.takes_prompts:
-            close_function(function)
-            raise takes_no_prompts(self.function)
-        return function.changed(prompts=self.prompts)
+            if self.prompts is None:
+                return load_function(self.function, parameters)
+            return load_with_prompts(self.function, parameters, self.prompts)
 
     def check_secrets(self) -> None:
         """Check that there are the blocks of secrets that its parameters name.

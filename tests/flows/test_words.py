@@ -52,6 +52,10 @@ def test_prompts_come_from_the_form_or_a_block(credentials, client):
     report = annotate_task(create_coloured_task(client, "warm"), credentials, function_block=block)
     assert (report.labels, report.provenance.prompts) == ({"warm": 4}, {"warm": ["a blue one"]})
 
+    block = CvatFunction(function="flow_functions.prompted_models", prompts={"warm": "a car"})
+    report = annotate_task(create_coloured_task(client, "warm"), credentials, function_block=block)
+    assert report.labels == {"warm": report.frames}
+
     with pytest.raises(BadFunctionError, match="prompts for 'red', not labels of the task"):
         annotate_task(task_id, credentials, function=FUNCTION, labels=LabelOptions(prompts={"red": "red"}))
     with pytest.raises(FunctionLoadError, match="'flow_functions.one_box' takes no 'Prompts'"):

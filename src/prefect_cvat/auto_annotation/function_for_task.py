@@ -32,7 +32,7 @@ class FunctionForTask:
     """A function that is made when the labels of its task are known.
 
     Args:
-        create: Its factory, with a parameter `task_labels`.
+        create: Its factory, with a parameter `task_labels`; or one with `prompts` only.
         parameters: The other arguments of the factory. `task_labels` among them, as names or in the form of
             CVAT, take the place of the labels of any task.
         name: The name of the function.
@@ -60,12 +60,14 @@ class FunctionForTask:
         self._create = create
         self._parameters = dict(parameters or {})
         self._labels: tuple[TaskLabel, ...] | None = None
-        if (given := self._parameters.pop("task_labels", None)) is not None:
+        self._takes_labels = takes(create, "task_labels")
+        if self._takes_labels and (given := self._parameters.pop("task_labels", None)) is not None:
             try:
                 self._labels = parse_labels(given)
             except ValueError as error:
                 raise FunctionLoadError(f"the task_labels of function {name!r}: {error}") from None
-        check_parameters(create, {**self._parameters, "task_labels": ()}, name)
+        labels = {"task_labels": ()} if self._takes_labels else {}
+        check_parameters(create, {**self._parameters, **labels}, name)
         self._wraps: tuple[Callable[[Any], Any], ...] = ()
         self._made: Any = None
         self.made_for = ""
@@ -101,7 +103,7 @@ class FunctionForTask:
         taken = {name: value for name, value in parameters.items() if takes(self._create, name)}
         other = FunctionForTask(
             self._create,
-            {**self._parameters, "task_labels": self._labels, **taken},
+            {**self._parameters, **({"task_labels": self._labels} if self._takes_labels else {}), **taken},
             name=self.name,
             members=self._members,
         )
@@ -124,7 +126,9 @@ class FunctionForTask:
         """
         labels = self._labels if self._labels is not None else labels
         parameters = self._parameters if prompts is None else {**self._parameters, "prompts": prompts}
-        if labels is not None:
+        if not self._takes_labels:
+            labels = None
+        elif labels is not None:
             parameters = {**parameters, "task_labels": tuple(labels)}
         elif is_needed(self._create, "task_labels"):
             raise self._needs_labels()

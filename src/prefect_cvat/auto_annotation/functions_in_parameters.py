@@ -1,0 +1,64 @@
+"""Functions that others run, such as `tiled`: they are named among the parameters of these."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
+from prefect_cvat.auto_annotation.function_calls import close_function
+from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
+from prefect_cvat.auto_annotation.loading import find_function, load_function, takes_parameter
+from prefect_cvat.auto_annotation.task_labels import Prompts
+from prefect_cvat.exceptions import FunctionLoadError
+
+__all__ = ["functions_named_in", "load_with_prompts", "runs_others"]
+
+_RUN_OTHERS = frozenset({"ensemble", "tiled"})
+"""Functions that pass parameters on to those that they run."""
+
+
+def runs_others(name: str) -> bool:
+    """Whether a function is one that runs others, and passes parameters on to them."""
+    return name in _RUN_OTHERS
+
+
+def functions_named_in(value: object) -> Iterator[str]:
+    """The names of functions in the values of parameters, and in lists and mappings among them."""
+    if isinstance(value, str):
+        try:
+            find_function(value)
+        except FunctionLoadError:  # it is another text
+            return
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from functions_named_in(each)
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from functions_named_in(each)
+
+
+def load_with_prompts(name: str, parameters: Mapping[str, Any], prompts: Prompts) -> FunctionForTask:
+    """Load a function that looks for what prompts say; one that takes none is not loaded.
+
+    Args:
+        name: A name that `find_function` takes.
+        parameters: The other arguments of its `create`.
+        prompts: What to look for, by label.
+
+    Raises:
+        FunctionLoadError: It takes no prompts, there is no function of this name, it is not allowed, or it
+            cannot be made.
+    """
+    if takes_parameter(name, "prompts"):
+        create = importlib.import_module(find_function(name)).create
+        return FunctionForTask(create, {**parameters, "prompts": prompts}, name=name)
+    if not any(takes_parameter(each, "prompts") for each in functions_named_in(parameters)):
+        raise takes_no_prompts(name)
+    function = load_function(name, parameters)
+    if not isinstance(function, FunctionForTask) or not function.takes_prompts:
+        close_function(function)
+        raise takes_no_prompts(name)
+    return function.changed(prompts=prompts)
