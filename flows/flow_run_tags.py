@@ -24,7 +24,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from pydantic_core import to_jsonable_python
 
-from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.loading import find_function, parse_parameters, takes_parameter
 from prefect_cvat.auto_annotation.task_labels import labels_of_task
@@ -38,7 +38,8 @@ from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.tasks.wait_for_device import loaded_function
+from prefect_cvat.tasks.prefect_limits import server_slot
+from prefect_cvat.tasks.wait_for_device import chosen_device
 
 __all__ = [
     "add_tags",
@@ -95,16 +96,20 @@ def load_function_key(
 ) -> tuple[str, bool]:
     """Load a function, and return its `function_key`, and whether it is made for the labels of a task.
 
-    The function is loaded on the CPU, so that it does not wait for a device.
+    No slot of a device is taken or waited for: the function is loaded on the CPU, if it takes a device.
 
     Args:
         function: The function.
         server: The URL of the CVAT server; one of its slots is taken until the function is loaded.
         warn: See `function_key`.
     """
-    device = "cpu" if takes_parameter(function.function, "device") else None
-    with loaded_function(function.model_copy(update={"device": device}), server) as loaded:
-        return function_key(function, loaded, warn), isinstance(loaded, FunctionForTask)
+    takes_device = takes_parameter(function.function, "device") or chosen_device(function) is not None
+    with server_slot(server):
+        loaded = function.get_function("cpu" if takes_device else None)
+        try:
+            return function_key(function, loaded, warn), isinstance(loaded, FunctionForTask)
+        finally:
+            close_function(loaded)
 
 
 def _code_of(function: CvatFunction) -> list[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
+from prefect_cvat.auto_annotation.functions_in_parameters import functions_named_in, runs_others
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks.prefect_limits import FIRST_POLL_SECONDS, device_limit, server_slot, try_slots
 
-__all__ = ["device_slot", "loaded_function", "local_devices"]
+__all__ = ["chosen_device", "device_slot", "loaded_function", "local_devices"]
 
 POLL_SECONDS = 2.0
 """How often, at the longest, a waiting run checks whether a device is free."""
@@ -37,7 +38,7 @@ def loaded_function(
         server: The URL of the CVAT server.
         warn: Called with a message about once a minute while the run waits.
     """
-    wanted = _chosen_device(function)
+    wanted = chosen_device(function)
     takes_device = takes_parameter(function.function, "device")
     if wanted is not None:
         needed = [wanted] if _is_accelerator(wanted) else []
@@ -99,24 +100,46 @@ def local_devices() -> list[str]:
     return [*devices, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
+def chosen_device(function: CvatFunction) -> str | None:
+    """The device that the user has chosen, as `device` or as a parameter of the function; None for any.
+
+    It is the CPU too where the CPU was chosen for each function of an ensemble.
+    """
+    parameters = parse_parameters(function.function_parameters or {})
+    device = function.device or parameters.get("device")
+    if device not in (None, "", "auto"):
+        return _numbered(str(device))
+    takes_device = takes_parameter(function.function, "device")
+    return "cpu" if takes_device and _are_members_on_cpu(parameters) else None
+
+
 def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
     return next((device for device in devices if try_slots(slot, {device_limit(device): 1})), None)
 
 
-def _chosen_device(function: CvatFunction) -> str | None:
-    """The device that the user has chosen, as `device` or as a parameter of the function; None for any."""
-    device = function.device or parse_parameters(function.function_parameters or {}).get("device")
-    return None if device in (None, "", "auto") else _numbered(str(device))
+def _are_members_on_cpu(parameters: Mapping[str, object]) -> bool:
+    """Whether functions have `NAME.device=cpu`, and no other one named here takes a device."""
+    of_members = {
+        name.removesuffix(".device"): value for name, value in parameters.items() if name.endswith(".device")
+    }
+    others = {name: value for name, value in parameters.items() if name.partition(".")[0] not in of_members}
+    return (
+        bool(of_members)
+        and all(isinstance(value, str) and not _is_accelerator(value) for value in of_members.values())
+        and not any(
+            takes_parameter(each, "device") or runs_others(each) for each in functions_named_in(others)
+        )
+    )
 
 
 def _accelerators_of(function: object) -> list[str]:
     """The accelerators of which a function uses one that was given no device and may choose it by itself.
 
-    A function that is made for a task has its model later, on any of them.
+    A function that is made for a task has its model later: on the device that it was given, or any.
     """
-    if isinstance(function, FunctionForTask):
-        return local_devices()
     device = read_attribute(function, "device")
+    if isinstance(function, FunctionForTask) and device in (None, "", "auto"):
+        return local_devices()
     return [] if device is None or not _is_accelerator(_numbered(str(device))) else [_numbered(str(device))]
 
 

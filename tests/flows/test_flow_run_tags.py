@@ -3,13 +3,15 @@
 import json
 import os
 import sys
+import threading
 from datetime import UTC, datetime
 
 import pytest
 from pydantic_core import to_jsonable_python
 
 from command_line import run_code
-from prefect_cvat.flows.flow_run_tags import function_key, run_key, shard_key
+from flow_functions import counted_models
+from prefect_cvat.flows.flow_run_tags import function_key, load_function_key, run_key, shard_key
 from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.inference.function_digest.named_files import digests_of_named_files
@@ -17,6 +19,7 @@ from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.tasks import wait_for_device
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -193,3 +196,33 @@ def test_linked_folders_in_a_folder_count(tmp_path):
     (model / "again").symlink_to(model)
     [line] = digests_of_named_files({"model": str(model)})
     assert line.startswith("weights/a.bin ")
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("counted_models", {}),  # it has chosen a GPU by itself
+        ("on_device", {"device": "str:cuda:0"}),
+        ("words_on_device", {}),
+        ("tiled", {"function": "str:flow_functions.words_on_device"}),
+        ("tiled", {"function": "str:flow_functions.on_device", "device": "str:cuda:0"}),
+    ],
+)
+def test_key_is_computed_while_another_run_uses_the_gpu(monkeypatch, name, parameters):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0"])
+    full_name = name if name == "tiled" else f"flow_functions.{name}"
+    function = CvatFunction(function=full_name, function_parameters=parameters)
+    alive = counted_models.alive
+    keys = []
+    with wait_for_device.device_slot(["cuda:0"]):
+        finding = threading.Thread(
+            target=lambda: keys.append(load_function_key(function, "https://gpu.example.com")), daemon=True
+        )
+        finding.start()
+        finding.join(20)
+        assert len(keys) == 1
+    assert keys == [(function_key(function, function.get_function()), "words" in str(function))]
+    assert counted_models.alive - alive == (name == "counted_models")  # that of this test alone

@@ -1,5 +1,6 @@
 """Runs and the devices of a machine, on a real Prefect server. The devices themselves cannot be had here."""
 
+import json
 import threading
 from contextlib import ExitStack
 
@@ -9,6 +10,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from flow_functions import counted_models
 from polling import until
 from prefect_cvat.auto_annotation import TaskLabel
+from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import prefect_limits, wait_for_device
 from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, server_limit, slots, wait_for_slots
@@ -151,6 +153,42 @@ def test_function_that_waits_for_labels_has_a_device_before_it_is_made(monkeypat
         else:
             with pytest.raises(TimeoutError):
                 device_slot(["cuda:1"], timeout=0).__enter__()
+
+
+WORDS = "str:flow_functions.words_on_device"
+CPU = "str:cpu"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "takes_slot"),
+    [
+        ({"a": WORDS, "b": WORDS, "a.device": CPU, "b.device": CPU}, False),
+        ({"a": WORDS, "b": "str:flow_functions.on_device", "a.device": CPU, "b.device": CPU}, False),
+        ({"a": WORDS, "b": "str:flow_functions.one_box", "a.device": CPU}, False),
+        ({"a": WORDS, "b": "str:tiled", "b.function": WORDS, "a.device": CPU, "b.device": CPU}, False),
+        ({"a": WORDS, "b": WORDS, "a.device": CPU}, True),
+        ({"a": WORDS, "b": WORDS, "a.device": CPU, "b.device": "str:auto"}, True),
+        ({"functions": f"json:[{json.dumps(WORDS[4:])}]", "a": WORDS, "a.device": CPU}, True),
+    ],
+)
+def test_functions_that_are_all_on_the_cpu_take_no_slot(monkeypatch, parameters, takes_slot):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:5"])
+    function = CvatFunction(function="ensemble", function_parameters=parameters)
+    with loaded_function(function, URL):
+        if takes_slot:
+            with pytest.raises(TimeoutError):
+                device_slot(["cuda:5"], timeout=0).__enter__()
+        else:
+            device_slot(["cuda:5"], timeout=0).__enter__()
+
+
+def test_device_that_was_given_to_a_function_for_a_task_is_the_only_one_it_needs(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    for device, needed in [("cpu", []), ("cuda", ["cuda:0"]), ("auto", ["cuda:0", "cuda:1"])]:
+        given = load_function("flow_functions.words_on_device", {"device": device})
+        assert wait_for_device._accelerators_of(given) == needed
 
 
 def test_waiting_run_logs_the_limit(monkeypatch):

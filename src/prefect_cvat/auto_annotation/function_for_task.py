@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation.factory_calls import (
     takes,
     takes_no_prompts,
 )
-from prefect_cvat.auto_annotation.function_calls import close_function
+from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel, parse_labels
 from prefect_cvat.exceptions import FunctionLoadError
 
@@ -81,6 +81,19 @@ class FunctionForTask:
             FunctionLoadError: Always: what the function finds depends on the labels.
         """
         raise self._needs_labels()
+
+    @property
+    def device(self) -> str | None:
+        """The device that it, or each of its members, was given; None if it may choose, or they differ."""
+        if not self._members:
+            device = self._parameters.get("device")
+            return None if device is None else str(device)
+        devices = {
+            "auto" if device is None else str(device)
+            for each in self._members
+            if (device := read_attribute(each, "device")) is not None or isinstance(each, FunctionForTask)
+        }
+        return devices.pop() if len(devices) == 1 else None
 
     @property
     def takes_prompts(self) -> bool:

@@ -95,7 +95,7 @@ class Provenance(BaseModel):
 
         Not in which order these are given, and not where and how fast the model runs.
         """
-        given = {
+        given: dict[str, dict[str, object]] = {
             "parameters": {
                 name: value
                 for name, value in (self.function_parameters or {}).items()
