@@ -14,6 +14,7 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_feed import FedImages, ImageFeed
+from prefect_cvat.media.image_decoding import usable_cores
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
 
@@ -38,14 +39,42 @@ def test_images_of_the_next_batch_are_prepared_during_the_last_calls():
 
     feed = ImageFeed(preprocess)
     first = FedImages(feed, opened(range(4)), lambda: 1)
-    second = FedImages(feed, opened(range(4, 8)), lambda: 1, max_in_advance=2)
+    second = FedImages(feed, opened(range(4, 8)), lambda: 1, is_available=lambda index: index < 2)
     first.following = lambda: second
     assert [next(first).input for _ in range(4)] == [0, 1, 2, 3]
-    until(lambda: sorted(prepared) == [0, 1, 2, 3, 4, 5])  # two may be opened before its turn
+    first.prepare_next()
+    until(lambda: sorted(prepared) == [0, 1, 2, 3, 4, 5])  # for the others it would have to wait
     first.close()
     assert [fed.input for fed in second] == [4, 5, 6, 7]
     second.close()
     assert (feed.waiting, feed.waiting_bytes) == (0, 0)
+
+
+def test_images_are_opened_by_another_thread_while_the_function_works():
+    threads = []
+
+    class Steps:
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+        batch_size = 1
+
+        def preprocess_image(self, context, image):
+            return image
+
+        def infer_batch(self, contexts, inputs):
+            return [None]
+
+        def postprocess(self, context, output):
+            return []
+
+    def noting_threads():
+        for each in opened(range(20)):
+            threads.append(threading.current_thread().name.partition("_")[0])
+            yield each
+
+    assert len(list(Detector(Steps()).detect(noting_threads()))) == 20
+    in_advance = 2 * usable_cores() + 1  # and one for which there is no room yet
+    assert set(threads[:in_advance]) == {"MainThread"}, "before the first call"
+    assert set(threads[in_advance:]) == {"open"}
 
 
 def test_closing_images_frees_their_room():

@@ -114,15 +114,14 @@ class Detector:
         """
         self._checker = OutputChecker(self.labels, mapping, conv_mask_to_poly=self.conv_mask_to_poly)
 
-    def feed(self, opened: OpenedImages, max_in_advance: int | None = None) -> FedImages:
+    def feed(self, opened: OpenedImages, is_available: Callable[[int], bool] = lambda _: True) -> FedImages:
         """Prepare images for `detect_fed`; they are closed by their `close`.
 
         Args:
             opened: The frames with their images.
-            max_in_advance: How many images may be opened before `detect_fed` takes the first; None for any
-                number.
+            is_available: See `FedImages`.
         """
-        return FedImages(self._feed, opened, self.images_per_call, max_in_advance)
+        return FedImages(self._feed, opened, self.images_per_call, is_available)
 
     def detect(self, opened: OpenedImages) -> Iterator[FrameDetections]:
         """Run the function on frames, see `detect_fed`."""
@@ -133,8 +132,8 @@ class Detector:
         """Run the function on frames, several at a time where it can take them.
 
         Its `batch_size` may change: it is read before each call.
-        While it runs, other threads prepare the next images, and check the results of the call before, in
-        the context of the caller: Prefect's loggers find the run there.
+        While it runs, other threads open and prepare the next images, and check the results of the call
+        before, in the context of the caller: Prefect's loggers find the run there.
 
         Raises:
             BadFunctionError: The function failed, or its output is invalid.
@@ -147,9 +146,12 @@ class Detector:
                 "no shapes are shown to function %r here, such as exemplars: it works by words alone",
                 type(self.function).__name__,
             )
-        with ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="open") as opener,
+            ThreadPoolExecutor(1, thread_name_prefix="check") as checker,
+        ):
             checking: Future[list[FrameDetections]] | None = None
-            for outcomes in self._outcomes(images):
+            for outcomes in self._outcomes(images, opener):
                 if checking is not None:
                     yield from checking.result()
                 checking = checker.submit(copy_context().run, self._check_all, outcomes)
@@ -157,12 +159,17 @@ class Detector:
             if checking is not None:
                 yield from checking.result()
 
-    def _outcomes(self, images: FedImages) -> Iterator[list[tuple[Frame, object]]]:
+    def _outcomes(
+        self, images: FedImages, opener: ThreadPoolExecutor
+    ) -> Iterator[list[tuple[Frame, object]]]:
         """Each frame with its output or an error, of one or several calls."""
         outcomes: list[tuple[Frame, object]] = []
         began = time.perf_counter()
         for group in _groups(images, self.images_per_call):
+            opening = opener.submit(copy_context().run, images.prepare_next) if images.wants_more else None
             outcomes += self._run(group)
+            if opening is not None:
+                opening.result()
             del group  # free its pixels before the next ones are decoded
             # handing over what takes microseconds would cost more than checking it
             if time.perf_counter() - began >= MIN_CHECK_SECONDS or len(outcomes) >= MAX_UNCHECKED:

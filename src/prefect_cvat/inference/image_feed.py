@@ -113,13 +113,13 @@ class FedImages:
     """The images of some frames, decoded and preprocessed in advance; an iterator.
 
     The images that follow, such as those of the next batch, are prepared while the function works on the
-    last of these.
+    last of these. Used by one thread at a time.
 
     Args:
         feed: The feed.
         opened: The frames with their images.
         images_per_call: Returns the number of images that a call takes; it may change.
-        max_in_advance: How many images may be opened before the first is taken; None for any number.
+        is_available: Whether the image at an index of `opened`, or its end, can be had without waiting.
 
     Attributes:
         following: Returns the images that follow; None as long as they cannot be opened.
@@ -130,18 +130,20 @@ class FedImages:
         feed: ImageFeed,
         opened: OpenedImages,
         images_per_call: Callable[[], int],
-        max_in_advance: int | None = None,
+        is_available: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._feed = feed
         self._opened = iter(opened)
+        self._opened_count = 0
         self._images_per_call = images_per_call
-        self._may_open = max_in_advance
+        self._is_available = is_available
         self.following: Callable[[], FedImages | None] = lambda: None
         self._next: tuple[Frame, PIL.Image.Image] | None = None
         self._is_exhausted = False
         self._error: BaseException | None = None
         self._lazy: PIL.Image.Image | None = None  # the last image, given to the function undecoded
         self._waiting: deque[tuple[int, Future[FedImage]]] = deque()
+        self._to_prepare: deque[tuple[Future[FedImage], Frame, PIL.Image.Image]] = deque()
         self._resources = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -154,18 +156,16 @@ class FedImages:
         Raises:
             MediaError: The next image cannot be opened.
         """
-        self._may_open = None
         if self._lazy is not None:
             # Pillow empties `tile` when it decodes
             self._feed.reads_pixels = not getattr(self._lazy, "tile", None)
             self._lazy = None
-        self.prepare()
-        if self._is_exhausted and (following := self.following()) is not None:
-            following.prepare()
+        if not self._waiting:
+            if self._next is None and not self._is_exhausted:
+                self._open()
+            self.prepare()
         if self._waiting:
             return self._take()
-        if self._next is None and not self._is_exhausted:
-            self._open()
         if self._next is None:
             if self._error is not None:
                 raise self._error
@@ -176,26 +176,43 @@ class FedImages:
         self._lazy = image if getattr(image, "tile", None) else None
         return FedImage(frame, image, image)
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether fewer images wait than two calls take."""
+        return self._feed.reads_pixels and len(self._waiting) <= self._images_per_call()
+
+    def prepare_next(self) -> None:
+        """Prepare the next images, and those that follow; to be called while the function works.
+
+        Preparing them while its images are taken would delay the function: all threads take turns.
+        """
+        self.prepare()
+        if self._is_exhausted and (following := self.following()) is not None:
+            following.prepare()
+
     def prepare(self) -> None:
-        """Decode and preprocess in advance, as many images as the bounds allow."""
+        """Let other threads decode and preprocess images, as many as are available within the bounds."""
         feed = self._feed
         if not feed.reads_pixels:
             return
         while not self._is_exhausted:
             if self._next is None:
-                if self._may_open == 0:
-                    return
+                if not self._is_available(self._opened_count):
+                    break
                 self._open()
                 continue
             needed = feed.bytes_of(self._next[1])
             if needed > feed.max_bytes or not feed.has_room(needed, self._images_per_call()):
-                return
-            self._submit(needed)
+                break
+            self._add(needed)
+        for _ in range(min(len(self._to_prepare), usable_cores())):
+            assert self._pool is not None
+            self._pool.submit(copy_context().run, self._prepare_added)
 
     def close(self) -> None:
         """Close the images, and end the threads that prepare them."""
-        for size, future in self._waiting:
-            future.cancel()
+        self._to_prepare.clear()
+        for size, _ in self._waiting:
             self._count(-1, -size)
         self._waiting.clear()
         self._next = self._lazy = None
@@ -204,15 +221,14 @@ class FedImages:
             self._opened.close()
 
     def _open(self) -> None:
-        if self._may_open is not None:
-            self._may_open -= 1
+        self._opened_count += 1
         try:
             self._next = next(self._opened, None)
         except BaseException as error:  # raised once the images before it were taken
             self._error = error
         self._is_exhausted = self._next is None
 
-    def _submit(self, needed: int) -> None:
+    def _add(self, needed: int) -> None:
         assert self._next is not None
         (frame, image), self._next = self._next, None
         if self._pool is None:
@@ -221,9 +237,23 @@ class FedImages:
             self._pool = self._resources.enter_context(
                 ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
             )
-        prepared = self._pool.submit(copy_context().run, self._feed.prepare, frame, image)
+        prepared: Future[FedImage] = Future()
+        self._to_prepare.append((prepared, frame, image))
         self._waiting.append((needed, prepared))
         self._count(1, needed)
+
+    def _prepare_added(self) -> None:
+        """Prepare images until none is left; called by several threads."""
+        while True:
+            try:
+                prepared, frame, image = self._to_prepare.popleft()
+            except IndexError:
+                return
+            try:
+                prepared.set_result(self._feed.prepare(frame, image))
+            except BaseException as error:
+                prepared.set_exception(error)
+            del prepared, image  # free the pixels before the next ones are decoded
 
     def _take(self) -> FedImage:
         size, prepared = self._waiting.popleft()

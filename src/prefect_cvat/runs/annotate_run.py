@@ -263,7 +263,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
             images = prepared.images
             prepared.source.waiting = source.waiting
         else:
-            images = self.detector.feed(open_frames(chunks, frames, source=source))
+            images = self._feed(chunks, frames, source)
         images.following = lambda: self._prepare(batch.index + 1)
         with closing(images):
             found = []
@@ -318,14 +318,15 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
             first = chunks.chunks[0] if chunks.chunks else None
             if first is not None and self._chunks.is_on_disk(first.number):
                 source = self._chunks.of_batch()
-                frames = self._frames_to_detect(batch, chunks)
-                end = first.first_frame + first.length
-                images = self.detector.feed(
-                    open_frames(chunks, frames, source=source),
-                    max_in_advance=sum(frame.number < end for frame in frames),
-                )
+                images = self._feed(chunks, self._frames_to_detect(batch, chunks), source)
                 self._prepared = _Prepared(batch, source, images)
         return None if self._prepared is None else self._prepared.images
+
+    def _feed(self, chunks: ChunkBatch, frames: Sequence[Frame], source: BatchChunks) -> FedImages:
+        def is_available(index: int) -> bool:
+            return index >= len(frames) or self._chunks.is_on_disk(self.plan.part_of(frames[index].number)[0])
+
+        return self.detector.feed(open_frames(chunks, frames, source=source), is_available)
 
     def _count_found(self, found: FrameDetections) -> int:
         return len(found.tags) + len(found.shapes)
