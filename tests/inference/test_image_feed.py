@@ -12,9 +12,9 @@ from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
+from prefect_cvat.inference import image_feed
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_feed import FedImages, ImageFeed
-from prefect_cvat.media.image_decoding import usable_cores
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
 
@@ -42,12 +42,27 @@ def test_images_of_the_next_batch_are_prepared_during_the_last_calls():
     second = FedImages(feed, opened(range(4, 8)), lambda: 1, is_available=lambda index: index < 2)
     first.following = lambda: second
     assert [next(first).input for _ in range(4)] == [0, 1, 2, 3]
-    first.prepare_next()
+    first.prepare_next(lambda: False)
     until(lambda: sorted(prepared) == [0, 1, 2, 3, 4, 5])  # for the others it would have to wait
     first.close()
     assert [fed.input for fed in second] == [4, 5, 6, 7]
     second.close()
     assert (feed.waiting, feed.waiting_bytes) == (0, 0)
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch):
+    monkeypatch.setattr(image_feed, "usable_cores", lambda: 2)
+
+
+def test_images_of_the_next_call_alone_are_opened_once_the_function_has_returned():
+    numbers = []
+    images = FedImages(ImageFeed(lambda frame, image: None), opened(range(9), numbers), lambda: 2)
+    images.prepare_next(lambda: len(numbers) > 1)
+    assert numbers == [0, 1]
+    images.prepare_next(lambda: False)
+    assert numbers == [0, 1, 2, 3, 4], "of two calls, and one for which there is no room"
+    images.close()
 
 
 def test_images_are_opened_by_another_thread_while_the_function_works():
@@ -72,9 +87,8 @@ def test_images_are_opened_by_another_thread_while_the_function_works():
             yield each
 
     assert len(list(Detector(Steps()).detect(noting_threads()))) == 20
-    in_advance = 2 * usable_cores() + 1  # and one for which there is no room yet
-    assert set(threads[:in_advance]) == {"MainThread"}, "before the first call"
-    assert set(threads[in_advance:]) == {"open"}
+    assert set(threads[:5]) == {"MainThread"}, "before the first call"
+    assert set(threads[5:]) == {"open"}
 
 
 def test_closing_images_frees_their_room():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from contextvars import copy_context
 from typing import Literal
 
@@ -166,10 +167,8 @@ class Detector:
         outcomes: list[tuple[Frame, object]] = []
         began = time.perf_counter()
         for group in _groups(images, self.images_per_call):
-            opening = opener.submit(copy_context().run, images.prepare_next) if images.wants_more else None
-            outcomes += self._run(group)
-            if opening is not None:
-                opening.result()
+            with _preparing_next(images, opener):
+                outcomes += self._run(group)
             del group  # free its pixels before the next ones are decoded
             # handing over what takes microseconds would cost more than checking it
             if time.perf_counter() - began >= MIN_CHECK_SECONDS or len(outcomes) >= MAX_UNCHECKED:
@@ -246,6 +245,21 @@ class Detector:
             return self._checker.check(frame.number, annotations)
         except BadFunctionError as error:
             raise BadFunctionError(f"{frame}: {error}") from error
+
+
+@contextmanager
+def _preparing_next(images: FedImages, opener: ThreadPoolExecutor) -> Iterator[None]:
+    """Prepare the images of the next calls meanwhile."""
+    if not images.are_read:
+        yield
+        return
+    is_awaited = threading.Event()
+    opening = opener.submit(copy_context().run, images.prepare_next, is_awaited.is_set)
+    try:
+        yield
+    finally:
+        is_awaited.set()
+    opening.result()
 
 
 def _groups(frames: Iterator[FedImage], max_images: Callable[[], int]) -> Iterator[list[FedImage]]:

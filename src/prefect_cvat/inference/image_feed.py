@@ -143,7 +143,6 @@ class FedImages:
         self._error: BaseException | None = None
         self._lazy: PIL.Image.Image | None = None  # the last image, given to the function undecoded
         self._waiting: deque[tuple[int, Future[FedImage]]] = deque()
-        self._to_prepare: deque[tuple[Future[FedImage], Frame, PIL.Image.Image]] = deque()
         self._resources = ExitStack()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -177,42 +176,44 @@ class FedImages:
         return FedImage(frame, image, image)
 
     @property
-    def wants_more(self) -> bool:
-        """Whether fewer images wait than two calls take."""
-        return self._feed.reads_pixels and len(self._waiting) <= self._images_per_call()
+    def are_read(self) -> bool:
+        """Whether the function reads the pixels of images, so that they are prepared in advance."""
+        return self._feed.reads_pixels
 
-    def prepare_next(self) -> None:
+    def prepare_next(self, is_awaited: Callable[[], bool]) -> None:
         """Prepare the next images, and those that follow; to be called while the function works.
 
         Preparing them while its images are taken would delay the function: all threads take turns.
-        """
-        self.prepare()
-        if self._is_exhausted and (following := self.following()) is not None:
-            following.prepare()
 
-    def prepare(self) -> None:
+        Args:
+            is_awaited: Whether the function has returned: then only the images of its next call are opened.
+        """
+        self.prepare(is_awaited)
+        if self._is_exhausted and not is_awaited() and (following := self.following()) is not None:
+            following.prepare(is_awaited)
+
+    def prepare(self, is_awaited: Callable[[], bool] = lambda: False) -> None:
         """Let other threads decode and preprocess images, as many as are available within the bounds."""
         feed = self._feed
         if not feed.reads_pixels:
             return
         while not self._is_exhausted:
+            if is_awaited() and len(self._waiting) >= self._images_per_call():
+                return
             if self._next is None:
                 if not self._is_available(self._opened_count):
-                    break
+                    return
                 self._open()
                 continue
             needed = feed.bytes_of(self._next[1])
             if needed > feed.max_bytes or not feed.has_room(needed, self._images_per_call()):
-                break
-            self._add(needed)
-        for _ in range(min(len(self._to_prepare), usable_cores())):
-            assert self._pool is not None
-            self._pool.submit(copy_context().run, self._prepare_added)
+                return
+            self._submit(needed)
 
     def close(self) -> None:
         """Close the images, and end the threads that prepare them."""
-        self._to_prepare.clear()
-        for size, _ in self._waiting:
+        for size, future in self._waiting:
+            future.cancel()
             self._count(-1, -size)
         self._waiting.clear()
         self._next = self._lazy = None
@@ -228,7 +229,7 @@ class FedImages:
             self._error = error
         self._is_exhausted = self._next is None
 
-    def _add(self, needed: int) -> None:
+    def _submit(self, needed: int) -> None:
         assert self._next is not None
         (frame, image), self._next = self._next, None
         if self._pool is None:
@@ -237,23 +238,9 @@ class FedImages:
             self._pool = self._resources.enter_context(
                 ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
             )
-        prepared: Future[FedImage] = Future()
-        self._to_prepare.append((prepared, frame, image))
+        prepared = self._pool.submit(copy_context().run, self._feed.prepare, frame, image)
         self._waiting.append((needed, prepared))
         self._count(1, needed)
-
-    def _prepare_added(self) -> None:
-        """Prepare images until none is left; called by several threads."""
-        while True:
-            try:
-                prepared, frame, image = self._to_prepare.popleft()
-            except IndexError:
-                return
-            try:
-                prepared.set_result(self._feed.prepare(frame, image))
-            except BaseException as error:
-                prepared.set_exception(error)
-            del prepared, image  # free the pixels before the next ones are decoded
 
     def _take(self) -> FedImage:
         size, prepared = self._waiting.popleft()
