@@ -34,6 +34,9 @@ IMAGES_PER_CALL = 8
 """Number of images in a call of a function that takes several, unless it has a `batch_size`."""
 
 
+MIN_OPEN_SECONDS = 0.005
+"""Images are opened by another thread if calls take as long as this: handing them over takes time, too."""
+
 MIN_CHECK_SECONDS = 0.02
 """Results of calls that together are faster than this are checked together."""
 
@@ -86,6 +89,7 @@ class Detector:
             function, conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly
         )
         self._feed = ImageFeed(self._calls.preprocess)
+        self._call_seconds = 0.0
         self._misses_shapes = bool(read_attribute(function, "reads_existing_shapes"))
 
     @property
@@ -167,7 +171,7 @@ class Detector:
         outcomes: list[tuple[Frame, object]] = []
         began = time.perf_counter()
         for group in _groups(images, self.images_per_call):
-            with _preparing_next(images, opener):
+            with self._preparing_next(images, opener):
                 outcomes += self._run(group)
             del group  # free its pixels before the next ones are decoded
             # handing over what takes microseconds would cost more than checking it
@@ -176,6 +180,23 @@ class Detector:
                 outcomes, began = [], time.perf_counter()
         if outcomes:
             yield outcomes
+
+    @contextmanager
+    def _preparing_next(self, images: FedImages, opener: ThreadPoolExecutor) -> Iterator[None]:
+        """Prepare the images of the next calls during a call; before it, if calls are fast."""
+        began = time.perf_counter()
+        if self._call_seconds < MIN_OPEN_SECONDS or not images.are_read:
+            images.prepare_next(lambda: False)
+            yield
+        else:
+            is_awaited = threading.Event()
+            opening = opener.submit(copy_context().run, images.prepare_next, is_awaited.is_set)
+            try:
+                yield
+            finally:
+                is_awaited.set()
+            opening.result()
+        self._call_seconds = time.perf_counter() - began
 
     def check_cached(self, found: FrameDetections) -> FrameDetections:
         """Check cached detections, which may have been made with another label mapping.
@@ -245,21 +266,6 @@ class Detector:
             return self._checker.check(frame.number, annotations)
         except BadFunctionError as error:
             raise BadFunctionError(f"{frame}: {error}") from error
-
-
-@contextmanager
-def _preparing_next(images: FedImages, opener: ThreadPoolExecutor) -> Iterator[None]:
-    """Prepare the images of the next calls meanwhile."""
-    if not images.are_read:
-        yield
-        return
-    is_awaited = threading.Event()
-    opening = opener.submit(copy_context().run, images.prepare_next, is_awaited.is_set)
-    try:
-        yield
-    finally:
-        is_awaited.set()
-    opening.result()
 
 
 def _groups(frames: Iterator[FedImage], max_images: Callable[[], int]) -> Iterator[list[FedImage]]:

@@ -188,6 +188,8 @@ class FedImages:
         Args:
             is_awaited: Whether the function has returned: then only the images of its next call are opened.
         """
+        if not self._feed.reads_pixels:
+            return
         self.prepare(is_awaited)
         if self._is_exhausted and not is_awaited() and (following := self.following()) is not None:
             following.prepare(is_awaited)
