@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from types import SimpleNamespace
 
 import PIL.Image
@@ -76,6 +77,7 @@ def test_images_are_opened_by_another_thread_while_the_function_works():
             return image
 
         def infer_batch(self, contexts, inputs):
+            time.sleep(0.01)
             return [None]
 
         def postprocess(self, context, output):
@@ -87,8 +89,8 @@ def test_images_are_opened_by_another_thread_while_the_function_works():
             yield each
 
     assert len(list(Detector(Steps()).detect(noting_threads()))) == 20
-    assert set(threads[:5]) == {"MainThread"}, "before the first call"
-    assert set(threads[5:]) == {"open"}
+    assert set(threads[:6]) == {"MainThread"}, "before the first call, as that could be a fast one"
+    assert set(threads[6:]) == {"open"}
 
 
 def test_closing_images_frees_their_room():
