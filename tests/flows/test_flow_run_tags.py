@@ -188,6 +188,20 @@ def test_caches_labels_and_the_present_folder_are_no_files_of_a_function(tmp_pat
     assert len(digests_of_named_files({"model": "car"})) == 1
 
 
+@pytest.mark.parametrize("name", ["labels", "prompts", "task_labels", "a.labels"])
+def test_file_of_labels_counts_and_a_folder_with_the_name_of_one_does_not(tmp_path, monkeypatch, name):
+    (tmp_path / "car").mkdir()
+    (tmp_path / "car" / "a.bin").write_bytes(b"one")
+    words = tmp_path / "words.txt"
+    words.write_text("car")
+    monkeypatch.chdir(tmp_path)
+    assert digests_of_named_files({name: ["car", {"car": "car"}]}) == []
+    [before] = digests_of_named_files({name: str(words)})
+    words.write_text("lorry")
+    [after] = digests_of_named_files({name: str(words)})
+    assert before != after
+
+
 def test_linked_folders_in_a_folder_count(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "a.bin").write_bytes(b"one")
@@ -195,8 +209,34 @@ def test_linked_folders_in_a_folder_count(tmp_path):
     model.mkdir()
     (model / "weights").symlink_to(tmp_path / "weights")
     (model / "again").symlink_to(model)
-    [line] = digests_of_named_files({"model": str(model)})
+    loop, line = digests_of_named_files({"model": str(model)})
+    assert loop == "again/ is ./"
     assert line.startswith("weights/a.bin ")
+
+
+def test_both_names_of_a_folder_count_in_whatever_order_they_were_made(tmp_path):
+    def folder(names):
+        made = tmp_path / "-".join(names)
+        made.mkdir()
+        for name in names:
+            (made / name).symlink_to(tmp_path / "weights")
+        return digests_of_named_files({"model": str(made)})
+
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "x.bin").write_bytes(b"one")
+    both, reverse, one = folder(["a", "b"]), folder(["b", "a"]), folder(["a"])
+    assert both == reverse
+    assert both == [*one, "b/ is a/"]
+
+
+def test_each_folder_is_read_once_however_many_names_lead_to_it(tmp_path):
+    for number in range(20):  # 2 ** 20 names
+        (tmp_path / f"{number}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{number}" / name).symlink_to(tmp_path / f"{number + 1}")
+    (tmp_path / "20").mkdir()
+    (tmp_path / "20" / "x.bin").write_bytes(b"one")
+    assert len(digests_of_named_files({"model": str(tmp_path / "0")})) == 21
 
 
 @pytest.mark.usefixtures("prefect_server")

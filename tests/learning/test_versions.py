@@ -84,5 +84,7 @@ def test_version_is_independent_of_how_the_same_is_given():
     assert given == version({"a": "int:1", "b": "int:2", "device": "str:cpu", "batch_size": "int:8"}, {
         "cat": "a cat, a kitten", "dog": "dog",
     })  # fmt: skip
+    members = {"x.device": "str:cpu", "x.batch_size": "int:8", "x.cache_dir": "str:/c", "x.token": "str:t"}
+    assert given == version({"a": "int:1", "b": "int:2", **members}, {"cat": "a cat, a kitten", "dog": "dog"})
     assert given != version({"a": "int:1", "b": "int:3"}, {"cat": "a cat, a kitten", "dog": "dog"})
     assert given != version({"a": "int:1", "b": "int:2"}, {"cat": "a cat", "dog": "dog"})

@@ -15,15 +15,13 @@ from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.inference.function_digest.digest import FunctionDigest
+from prefect_cvat.inference.function_digest.named_files import changes_results
 from prefect_cvat.messages.bounded_text import escape_unencodable
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["Provenance", "function_version", "model_names", "name_of"]
 
 HIDDEN = "********"
-
-_HOW_IT_RUNS = frozenset({"device", "batch_size", "cache_dir", "token", "local_files_only"})
-"""Parameters that do not change what a function finds."""
 
 _SECRET_NAME = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -99,7 +97,7 @@ class Provenance(BaseModel):
             "parameters": {
                 name: value
                 for name, value in (self.function_parameters or {}).items()
-                if name not in _HOW_IT_RUNS
+                if changes_results(name)
             },
             "prompts": {label: _one_or_more(words) for label, words in (self.prompts or {}).items()},
         }

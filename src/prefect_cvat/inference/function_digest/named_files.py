@@ -5,80 +5,101 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 
-__all__ = ["digests_of_named_files"]
+__all__ = ["changes_results", "digests_of_named_files"]
 
-NO_FILES = frozenset({"cache_dir", "token", "task_labels", "labels", "prompts", "device"})
-"""Parameters with strings that are no files, or files that do not change what is found."""
+_HOW_IT_RUNS = frozenset({"device", "batch_size", "cache_dir", "token", "local_files_only"})
+"""Parameters that do not change what a function finds."""
+
+_TEXTS = frozenset({"task_labels", "labels", "prompts"})
+"""Parameters with words: one that is also the name of a folder does not mean the folder."""
+
+
+def changes_results(name: str) -> bool:
+    """Whether a parameter may change what a function finds, unlike `device`.
+
+    Args:
+        name: The name of the parameter; `NAME.PARAMETER` for a member of an ensemble.
+    """
+    return _own_name(name) not in _HOW_IT_RUNS
 
 
 def digests_of_named_files(parameters: Any) -> list[str]:
     """The content of each file that parameters name, and of all files in each folder that they name.
 
-    The digests do not depend on where files and folders are, or when they were written. Parameters in
-    `NO_FILES` are left out.
+    The digests do not depend on where files and folders are, or when they were written. Parameters that do
+    not change results are left out, and folders with the name of a label or a prompt.
 
     Args:
         parameters: Values that may be paths, also in mappings and sequences, as of functions that make
             others.
 
     Returns:
-        Lines with the place of a file in its folder, and its SHA-256. Empty if no files are named.
+        Lines with the place of a file in its folder, and its SHA-256; and for a further name of a folder,
+        which only links can make, its first name. Empty if no files are named.
 
     Raises:
         UnknownCodeError: A file cannot be read.
     """
-    lines = []
-    for path in _named(parameters):
-        try:
-            for file in _files(path):
-                status = file.stat()
-                place = file.relative_to(path).as_posix()
-                lines.append(f"{place} {_sha256(file.resolve(), status.st_size, status.st_mtime_ns)}")
-        except OSError as error:
-            raise UnknownCodeError(f"the file {error.filename}, which cannot be read") from error
-    return lines
+    try:
+        return [line for path in _named(parameters) for line in _lines(path)]
+    except OSError as error:
+        raise UnknownCodeError(f"the file {error.filename}, which cannot be read") from error
 
 
-def _named(value: Any) -> Iterator[Path]:
+def _own_name(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _named(value: Any, *, with_folders: bool = True) -> Iterator[Path]:
     if isinstance(value, str):
         path = Path(value)
-        if path.name and _is_file_or_folder(path):  # not "" or ".", which name where the process was started
+        # not "" or ".", which name where the process was started
+        if path.name and (_is(Path.is_file, path) or (with_folders and _is(Path.is_dir, path))):
             yield path
     elif isinstance(value, Mapping):
         for name in sorted(value):
-            if name.rpartition(".")[2] not in NO_FILES:  # ensemble: NAME.PARAMETER
-                yield from _named(value[name])
+            if changes_results(name):
+                is_text = _own_name(name) in _TEXTS
+                yield from _named(value[name], with_folders=with_folders and not is_text)
     elif isinstance(value, Sequence):
         for item in value:
-            yield from _named(item)
+            yield from _named(item, with_folders=with_folders)
 
 
-def _is_file_or_folder(path: Path) -> bool:
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
     try:
-        return path.is_file() or path.is_dir()
+        return kind(path)
     except (OSError, ValueError):  # such as a text that is too long for a name
         return False
 
 
-def _files(path: Path) -> list[Path]:
-    """The files of a folder and of folders in it, also of linked ones, sorted; or the file itself."""
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file, or of a folder and all folders in it, also linked ones; each is read once."""
     if not path.is_dir():
-        return [path]
-    found: list[Path] = []
-    seen: set[Path] = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
-        if (real := Path(folder).resolve()) in seen:  # a link to a folder above it
+        yield f". {_sha256_of(path)}"
+        return
+    names: dict[Path, str] = {}
+    for folder, folders, files in os.walk(path, followlinks=True):
+        place = Path(folder).relative_to(path).as_posix()
+        if (first := names.setdefault(Path(folder).resolve(), place)) != place:
+            yield f"{place}/ is {first}/"
             folders.clear()
             continue
-        seen.add(real)
-        found += (file for name in names if (file := Path(folder, name)).is_file())
-    return sorted(found)
+        folders.sort()
+        for file in (Path(folder, name) for name in sorted(files)):
+            if file.is_file():
+                yield f"{file.relative_to(path).as_posix()} {_sha256_of(file)}"
+
+
+def _sha256_of(file: Path) -> str:
+    status = file.stat()
+    return _sha256(file.resolve(), status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1024)
