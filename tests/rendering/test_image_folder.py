@@ -7,6 +7,7 @@ from prefect_cvat.exceptions import StorageError
 from prefect_cvat.frames import Frame
 from prefect_cvat.rendering.review_page import page_images
 from prefect_cvat.rendering.review_page.content import PageFrame, PageRun
+from prefect_cvat.rendering.review_page.image_folder import MARKER
 from prefect_cvat.rendering.review_page.page_images import PageImages
 from prefect_cvat.rendering.review_page.writer import render_review_page, write_review_page
 
@@ -82,24 +83,42 @@ def test_folder_of_somebody_else_is_refused(page, folder):
     assert (folder / "000001.jpg").read_bytes() == b"a photograph"
 
 
-def test_folder_may_be_a_link_to_a_folder(page, folder, tmp_path):
-    (tmp_path / "large disk").mkdir()
-    folder.symlink_to("large disk")
-    assert files_in(folder) == []
-    assert write(page, ["red"]) == files_in(folder)
-    write(page, ["red"], count=1)
-    assert folder.is_symlink()
-    assert list((tmp_path / "large disk").iterdir()) == []
-
-
-def test_link_to_nothing_is_refused(page, folder, tmp_path):
-    folder.symlink_to("large disk")
+@pytest.mark.parametrize("name", ["review.htm", "review"])
+def test_folder_of_another_page_is_refused_and_keeps_its_images(page, folder, name):
+    images = write(page, ["red"])
+    other = page.with_name(name)
     with pytest.raises(
-        StorageError, match="a link to 'large disk', which is not there: make that folder, or remove the link"
+        StorageError, match="it has the images of the page 'review.html': give this page another name, or"
+    ):
+        make(other, ["blue"])
+    write(other, ["blue"], count=1)
+    assert files_in(folder) == images
+
+
+def test_folder_of_an_earlier_version_is_taken_over(page, folder):
+    folder.mkdir()
+    (folder / MARKER).touch()
+    (folder / "000000-0123456789abcdef.jpg").write_bytes(b"an earlier page")
+    assert files_in(folder) != write(page, ["red"]) == files_in(folder)
+    with pytest.raises(StorageError, match="images of the page 'review.html'"):
+        make(page.with_name("review.htm"), ["red"])
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_link_is_refused(page, folder, tmp_path, is_there):
+    target = tmp_path / "large disk"
+    folder.symlink_to("large disk")
+    if is_there:
+        target.mkdir()
+        (target / MARKER).touch()
+        (target / "000000-0123456789abcdef.jpg").write_bytes(b"of another page")
+    with pytest.raises(
+        StorageError, match="a link to 'large disk': remove the link, or write the page where there is room"
     ):
         make(page, ["red"])
     write(page, ["red"], count=1)
-    assert not (tmp_path / "large disk").exists()
+    assert folder.is_symlink()
+    assert len(list(target.glob("*.jpg"))) == target.exists() == is_there
 
 
 def test_file_in_the_place_of_the_folder_is_refused(page, folder):

@@ -19,7 +19,8 @@ MAX_EMBEDDED = 200
 are in a folder beside it."""
 
 MARKER = ".prefect-cvat-page"
-"""A file in folders of images: what else looks like one is not touched."""
+"""A file in folders of images, with the name of the page (empty in those of an earlier version): what else
+looks like one is not touched."""
 
 _IMAGE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}\.jpg")
 """The name of an image: the number of the frame, and the start of the SHA-256 of the file. So an image of
@@ -30,7 +31,7 @@ _MEND = "move it, or give the page another name"
 
 
 class ImageFolder:
-    """The folder of a page, such as `review_images` of `review.html`. It may be a link to a folder.
+    """The folder of a page, such as `review_images` of `review.html`.
 
     Args:
         page: The file of the page.
@@ -38,9 +39,10 @@ class ImageFolder:
 
     def __init__(self, page: Path) -> None:
         self.path = page.with_name(f"{page.stem}_images")
+        self._page = page.name
 
     def check(self) -> None:
-        """Check that the folder is of an earlier page, empty, or not there.
+        """Check that the folder is of an earlier page of this name, empty, or not there.
 
         Raises:
             StorageError: There is something else, or its name is too long.
@@ -62,13 +64,18 @@ class ImageFolder:
                 raise
             size = len(os.fsencode(self.path.name))
             return f"this name is too long, {size} bytes: give the page a shorter name"
-        if not self.path.exists():
+        if self.path.is_symlink():  # other pages may use the folder that it leads to
             target = str(self.path.readlink())
-            return f"it is a link to {target!r}, which is not there: make that folder, or remove the link"
+            return f"it is a link to {target!r}: remove the link, or write the page where there is room"
         if not self.path.is_dir():
             return f"it is not a folder: {_MEND}"
         if self._is_ours() or not any(self.path.iterdir()):
             return ""
+        if (other := self._marked_page()) is not None:
+            return (
+                f"it has the images of the page {other!r}: give this page another name, or remove that page"
+                " and the folder"
+            )
         return f"no page of prefect-cvat has written what is in there: {_MEND}"
 
     def prepare(self) -> None:
@@ -80,7 +87,7 @@ class ImageFolder:
         self.check()
         try:
             self.path.mkdir(exist_ok=True)
-            (self.path / MARKER).touch()
+            (self.path / MARKER).write_bytes(os.fsencode(self._page))
         except OSError as error:
             raise StorageError(f"{str(self.path)!r} cannot be written: {error.strerror}") from error
 
@@ -93,17 +100,16 @@ class ImageFolder:
         Raises:
             StorageError: They cannot be removed.
         """
-        if not self._is_ours():
-            return
         used = set(_IMAGE.findall(html))
         try:
+            if not self._is_ours():
+                return
             for file in list(self.path.iterdir()):
                 if _IMAGE.fullmatch(file.name) and file.name not in used:
                     file.unlink()
             if [each.name for each in self.path.iterdir()] == [MARKER]:
                 (self.path / MARKER).unlink()
-                if not self.path.is_symlink():
-                    self.path.rmdir()
+                self.path.rmdir()
         except OSError as error:
             raise StorageError(
                 f"images of an earlier page in {str(self.path)!r} cannot be removed: {error.strerror}"
@@ -127,7 +133,14 @@ class ImageFolder:
         return f"{quote_from_bytes(os.fsencode(self.path.name), safe='')}/{file.name}"
 
     def _is_ours(self) -> bool:
-        return os.path.isfile(self.path / MARKER)  # noqa: PTH113 (a Path raises if its name is too long)
+        return self._marked_page() in ("", self._page) and not self.path.is_symlink()
+
+    def _marked_page(self) -> str | None:
+        """The name of the page that has written the folder, see `MARKER`; None if no page has."""
+        marker = self.path / MARKER
+        if not os.path.isfile(marker):  # noqa: PTH113 (a Path raises if its name is too long)
+            return None
+        return os.fsdecode(marker.read_bytes())
 
 
 def check_page(page: Path, max_frames: int) -> None:
