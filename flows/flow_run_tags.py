@@ -26,7 +26,7 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
-from prefect_cvat.auto_annotation.loading import find_function, parse_parameters, takes_parameter
+from prefect_cvat.auto_annotation.loading import find_function, parse_parameters
 from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
@@ -39,7 +39,7 @@ from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks.prefect_limits import server_slot
-from prefect_cvat.tasks.wait_for_device import chosen_device
+from prefect_cvat.tasks.wait_for_device import takes_device
 
 __all__ = [
     "add_tags",
@@ -96,20 +96,31 @@ def load_function_key(
 ) -> tuple[str, bool]:
     """Load a function, and return its `function_key`, and whether it is made for the labels of a task.
 
-    No slot of a device is taken or waited for: the function is loaded on the CPU, if it takes a device.
+    No slot of a device is taken or waited for: the function is loaded on the CPU, and so are the functions
+    that it runs. One that takes no device and chooses a GPU by itself is loaded there, without a slot.
 
     Args:
         function: The function.
         server: The URL of the CVAT server; one of its slots is taken until the function is loaded.
         warn: See `function_key`.
     """
-    takes_device = takes_parameter(function.function, "device") or chosen_device(function) is not None
     with server_slot(server):
-        loaded = function.get_function("cpu" if takes_device else None)
+        loaded = _on_cpu(function).get_function()
         try:
             return function_key(function, loaded, warn), isinstance(loaded, FunctionForTask)
         finally:
             close_function(loaded)
+
+
+def _on_cpu(function: CvatFunction) -> CvatFunction:
+    """A function with the CPU for its device, and for each device that its parameters name."""
+    parameters = {
+        name: "str:cpu" if name.rpartition(".")[2] == "device" else value
+        for name, value in (function.function_parameters or {}).items()
+    }
+    is_given = function.device is not None or takes_device(function)
+    on_cpu = {"function_parameters": parameters, "device": "cpu" if is_given else None}
+    return function.model_copy(update=on_cpu)
 
 
 def _code_of(function: CvatFunction) -> list[str]:

@@ -97,6 +97,11 @@ class EnsembleFunction:
         return devices.pop() if len(devices) == 1 else None
 
     @property
+    def nested_functions(self) -> Sequence[DetectionFunction]:
+        """The functions that it runs."""
+        return list(self.functions.values())
+
+    @property
     def version(self) -> str:
         """A digest of the versions of the functions and of the settings.
 

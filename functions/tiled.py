@@ -132,6 +132,11 @@ class TiledFunction:
         return getattr(self.function, "device", None)
 
     @property
+    def nested_functions(self) -> Sequence[DetectionFunction]:
+        """The function that it runs."""
+        return [self.function]
+
+    @property
     def score_threshold(self) -> float | None:
         """The `score_threshold` of the wrapped function, if it has one."""
         return getattr(self.function, "score_threshold", None)

@@ -10,7 +10,7 @@ import pytest
 from pydantic_core import to_jsonable_python
 
 from command_line import run_code
-from flow_functions import counted_models
+from flow_functions import counted_models, on_device
 from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.flows.flow_run_tags import function_key, load_function_key, run_key, shard_key
 from prefect_cvat.flows.function_choice import choose_function
@@ -269,3 +269,28 @@ def test_key_is_computed_while_another_run_uses_the_gpu(monkeypatch, name, param
     loaded = function.get_function()
     assert keys == [(function_key(function, loaded), "words" in str(function))]
     close_function(loaded)
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("name", "parameters", "device"),
+    [
+        ("ensemble", {"a": "str:flow_functions.on_device", "a.device": "str:cuda:0"}, None),
+        ("ensemble", {"a": "str:flow_functions.on_device", "a.device": "str:cuda:0"}, "cuda:0"),
+        ("tiled", {"function": "str:flow_functions.on_device"}, None),
+        ("tiled", {"function": "str:flow_functions.on_device", "device": "str:cuda:0"}, None),
+        ("flow_functions.on_device", {}, "cuda:0"),
+    ],
+)
+def test_key_is_computed_on_the_cpu(monkeypatch, name, parameters, device):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    devices = []
+    function_class = on_device._Function
+    monkeypatch.setattr(
+        on_device, "_Function", lambda device: devices.append(device) or function_class(device)
+    )
+    monkeypatch.setattr(on_device.create, "__defaults__", ("auto",))
+    others = {"b": "str:flow_functions.one_box"} if name == "ensemble" else {}
+    function = CvatFunction(function=name, function_parameters={**parameters, **others}, device=device)
+    load_function_key(function, "https://gpu.example.com")
+    assert devices == ["cpu"]

@@ -188,7 +188,77 @@ def test_device_that_was_given_to_a_function_for_a_task_is_the_only_one_it_needs
     monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
     for device, needed in [("cpu", []), ("cuda", ["cuda:0"]), ("auto", ["cuda:0", "cuda:1"])]:
         given = load_function("flow_functions.words_on_device", {"device": device})
-        assert wait_for_device._accelerators_of(given) == needed
+        assert [name for [name] in wait_for_device._choices(wait_for_device._devices_of(given))] == needed
+
+
+ON_DEVICE = "str:flow_functions.on_device"
+COUNTED = "str:flow_functions.counted_models"  # takes no device, and uses cuda:0
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "slots_of"),
+    [
+        ("ensemble", {"a": ON_DEVICE, "a.device": CPU, "b": COUNTED}, {0}),
+        ("ensemble", {"a": ON_DEVICE, "device": CPU, "b": COUNTED}, {0}),
+        ("ensemble", {"a": WORDS, "a.device": CPU, "b": COUNTED}, {0}),
+        ("ensemble", {"a": ON_DEVICE, "a.device": "str:cuda:1", "b": COUNTED}, {0, 1}),
+        ("tiled", {"function": "str:ensemble", "a": ON_DEVICE, "a.device": CPU, "b": COUNTED}, {0}),
+        (
+            "ensemble",
+            {"a": ON_DEVICE, "b": ON_DEVICE, "a.device": "str:cuda:1", "b.device": "str:cuda:1"},
+            {1},
+        ),
+        (
+            "ensemble",
+            {"a": ON_DEVICE, "b": ON_DEVICE, "a.device": "str:cuda:1", "b.device": "str:cuda"},
+            {0, 1},
+        ),
+        ("ensemble", {"a": ON_DEVICE, "b": WORDS, "a.device": "str:cuda:1"}, {1}),
+        ("ensemble", {"a": ON_DEVICE, "b": ON_DEVICE, "a.device": CPU}, {0}),
+        ("tiled", {"function": ON_DEVICE}, {0}),
+        ("tiled", {"function": ON_DEVICE, "device": "str:cuda:1"}, {1}),
+    ],
+)
+def test_slots_are_those_of_the_devices_that_the_functions_use(monkeypatch, name, parameters, slots_of):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    function = CvatFunction(function=name, function_parameters=parameters)
+    with loaded_function(function, URL):
+        assert {number for number in (0, 1) if not is_free(f"cuda:{number}")} == slots_of
+    assert is_free("cuda:0")
+    assert is_free("cuda:1")
+
+
+def test_slots_of_several_devices_are_taken_together(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
+    monkeypatch.setattr(counted_models, "made", 0)
+    parameters = {"a": ON_DEVICE, "a.device": "str:cuda:1", "b": COUNTED}
+    function = CvatFunction(function="ensemble", function_parameters=parameters)
+    loaded_once = threading.Event()
+
+    def load():
+        with loaded_function(function, URL):
+            loaded_once.set()
+
+    with device_slot(["cuda:0"]):
+        waiting = threading.Thread(target=load)
+        waiting.start()
+        until(lambda: (counted_models.made, counted_models.alive) == (1, 0))
+        until(lambda: is_free("cuda:1"))  # it is not kept by a run that waits for the other one
+        assert not loaded_once.is_set()
+    waiting.join(60)
+    assert (loaded_once.is_set(), counted_models.made, counted_models.alive) == (True, 2, 0)
+
+
+def is_free(device):
+    try:
+        with device_slot([device], timeout=0):
+            return True
+    except TimeoutError:
+        return False
 
 
 def test_waiting_run_logs_the_limit(monkeypatch):

@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation.factory_calls import (
     takes,
     takes_no_prompts,
 )
-from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
+from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel, parse_labels
 from prefect_cvat.exceptions import FunctionLoadError
 
@@ -84,16 +84,14 @@ class FunctionForTask:
 
     @property
     def device(self) -> str | None:
-        """The device that it, or each of its members, was given; None if it may choose, or they differ."""
-        if not self._members:
-            device = self._parameters.get("device")
-            return None if device is None else str(device)
-        devices = {
-            "auto" if device is None else str(device)
-            for each in self._members
-            if (device := read_attribute(each, "device")) is not None or isinstance(each, FunctionForTask)
-        }
-        return devices.pop() if len(devices) == 1 else None
+        """The device that its factory was given; None if it may choose."""
+        device = self._parameters.get("device")
+        return None if device is None else str(device)
+
+    @property
+    def nested_functions(self) -> Sequence[Any]:
+        """The functions that it is made of, where these were loaded before."""
+        return self._members
 
     @property
     def takes_prompts(self) -> bool:
