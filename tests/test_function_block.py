@@ -98,6 +98,33 @@ def test_prompts_are_passed_to_a_factory_that_takes_prompts_and_no_labels(monkey
         other.get_function()
 
 
+@pytest.mark.parametrize(
+    ("function", "parameters", "own"),
+    [
+        ("tiled", {"function": "str:flow_functions.prompted_models"}, "prompts"),
+        (
+            "ensemble",
+            {"a": "str:flow_functions.prompted_models", "b": "str:flow_functions.one_box"},
+            "a.prompts",
+        ),
+    ],
+)
+def test_prompts_for_a_function_within_another_that_takes_no_labels_are_its_own_parameter(
+    monkeypatch, function, parameters, own
+):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(prompted_models, "made", 0)
+    block = CvatFunction(function=function, function_parameters=parameters, prompts={"warm": "a car"})
+    expected = f"'{function}' cannot pass prompts on to 'flow_functions.prompted_models'.*task_labels"
+    with pytest.raises(FunctionLoadError, match=expected):
+        block.get_function()
+    assert prompted_models.made == 0
+    given = {**parameters, own: 'json:{"warm": "a car"}'}
+    made = CvatFunction(function=function, function_parameters=given).get_function()
+    within = made.functions["a"] if function == "ensemble" else made.function
+    assert within.prompts == {"warm": "a car"}
+
+
 def test_validates_parameters_at_creation():
     with pytest.raises(ValueError, match="type"):
         CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})

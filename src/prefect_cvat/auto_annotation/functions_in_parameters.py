@@ -12,6 +12,7 @@ from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.loading import find_function, load_function, takes_parameter
 from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.messages.argument_names import argument
 
 __all__ = ["functions_named_in", "load_with_prompts", "runs_others"]
 
@@ -49,14 +50,21 @@ def load_with_prompts(name: str, parameters: Mapping[str, Any], prompts: Prompts
         prompts: What to look for, by label.
 
     Raises:
-        FunctionLoadError: It takes no prompts, there is no function of this name, it is not allowed, or it
-            cannot be made.
+        FunctionLoadError: It takes no prompts or cannot pass them on to one that it runs, there is no
+            function of this name, it is not allowed, or it cannot be made.
     """
     if takes_parameter(name, "prompts"):
         create = importlib.import_module(find_function(name)).create
         return FunctionForTask(create, {**parameters, "prompts": prompts}, name=name)
-    if not any(takes_parameter(each, "prompts") for each in functions_named_in(parameters)):
+    within = [each for each in functions_named_in(parameters) if takes_parameter(each, "prompts")]
+    if not within:
         raise takes_no_prompts(name)
+    if not any(takes_parameter(each, "task_labels") for each in within):
+        raise FunctionLoadError(
+            f"function {name!r} cannot pass {argument('prompts')} on to {within[0]!r}, whose create takes no"
+            " task_labels; add that parameter to it, or set its own parameter instead:"
+            " prompts=json:{...}, in an ensemble NAME.prompts=json:{...}"
+        )
     function = load_function(name, parameters)
     if not isinstance(function, FunctionForTask) or not function.takes_prompts:
         close_function(function)
