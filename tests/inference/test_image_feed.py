@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import PIL.Image
@@ -12,12 +13,13 @@ from polling import until
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.frames import Frame
+from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.inference import image_feed
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_feed import FedImages, ImageFeed
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
+from prefect_cvat.runs.execution.batch_images import BatchImages
 
 SIZE = (64, 48)
 
@@ -169,12 +171,47 @@ def test_a_run_prepares_the_next_batch_while_the_device_works(client, make_task,
     assert report.added == 4
 
 
+def test_images_of_the_next_batch_stay_prepared_while_a_batch_is_tried_again():
+    made = []
+
+    class Chunks:
+        def is_on_disk(self, number):
+            return True
+
+        def of_batch(self):
+            return SimpleNamespace()
+
+    def feed(_opened, _is_available):
+        made.append(SimpleNamespace(closed=False))
+        made[-1].close = lambda images=made[-1]: setattr(images, "closed", True)
+        return made[-1]
+
+    images = BatchImages(SimpleNamespace(feed=feed), None, Chunks(), lambda batch, chunks: [])
+    batches = [SimpleNamespace(index=0), SimpleNamespace(index=1)]
+    chunks = ChunkBatch([SimpleNamespace(number=0, type="imageset")])
+    source = SimpleNamespace(waiting=None)
+    for batch in batches:
+        images.add(batch, chunks)
+    with suppress(ConnectionError), images.of_batch(batches[0], [], chunks, source) as first:
+        following = first.following()
+        raise ConnectionError
+    with images.of_batch(batches[0], [], chunks, source) as again:
+        assert again is not first
+        assert again.following() is following
+    with images.of_batch(batches[1], [], chunks, source) as second:
+        assert second is following
+        assert not second.closed
+    assert [each.closed for each in made] == [True, True, True]
+
+
 def test_a_run_holds_no_batches_whose_detections_are_known(client, make_task, monkeypatch):
     task_id = make_task(6, chunk_size=2)
     held = []
     close = PlannedAnnotateRun.close
     monkeypatch.setattr(
-        PlannedAnnotateRun, "close", lambda self: (held.append(dict(self._fetched)), close(self))[1]
+        PlannedAnnotateRun,
+        "close",
+        lambda self: (held.append(dict(self._batch_images._fetched)), close(self))[1],
     )
 
     class Cached:

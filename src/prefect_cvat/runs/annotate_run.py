@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from functools import cached_property
 from itertools import groupby
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
@@ -20,9 +19,7 @@ from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetecti
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
 from prefect_cvat.inference.detector import Detector
-from prefect_cvat.inference.image_feed import FedImages
 from prefect_cvat.inference.provenance import model_names
-from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
@@ -35,6 +32,7 @@ from prefect_cvat.planning.confidence_thresholds import (
 from prefect_cvat.planning.label_mapping import LabelMapping, build_mapping
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.run_attributes import RunAttributes
+from prefect_cvat.runs.execution.batch_images import BatchImages
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
@@ -74,14 +72,6 @@ class AnnotateRun(Run):
         return PlannedAnnotateRun(self.context, plan, workspace, self.detector)
 
 
-class _Prepared(NamedTuple):
-    """A batch whose images are being prepared before its turn."""
-
-    batch: Batch
-    source: BatchChunks
-    images: FedImages
-
-
 class PlannedAnnotateRun(PlannedRun[Annotations]):
     """The stages of a run of a detection function.
 
@@ -107,8 +97,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         self._annotations: AnnotationsByFrame | None = None
         self._existing: ExistingAnnotations | None = None
         self._shapes: ShapesForFunction | None = None
-        self._fetched: dict[int, tuple[Batch, ChunkBatch]] = {}
-        self._prepared: _Prepared | None = None
+        self._batch_images = BatchImages(detector, plan, self._chunks, self._frames_to_detect)
         self._function_reads_shapes = bool(read_attribute(detector.function, "reads_existing_shapes"))
         readers = self._function_reads_shapes + (self.options.skip_existing_iou is not None)
         if readers:
@@ -120,8 +109,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
 
     def close(self) -> None:
         """Close the images of the next batch too."""
-        if self._prepared is not None:
-            self._prepared.images.close()
+        self._batch_images.close()
         super().close()
 
     def validate_spec(self) -> LabelMapping:
@@ -165,8 +153,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         """Start downloading the chunks of a batch; read the existing annotations on its frames if needed."""
         chunks = super().fetch_batch(batch)
         self.read_existing(batch)
-        if chunks.chunks:
-            self._fetched[batch.index] = batch, chunks
+        self._batch_images.add(batch, chunks)
         return chunks
 
     def read_existing(self, batch: Batch) -> None:
@@ -257,15 +244,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
     def _run_function(
         self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: BatchChunks
     ) -> list[FrameDetections]:
-        self._fetched.pop(batch.index, None)
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared.batch is batch:
-            images = prepared.images
-            prepared.source.waiting = source.waiting
-        else:
-            images = self._feed(chunks, frames, source)
-        images.following = lambda: self._prepare(batch.index + 1)
-        with closing(images):
+        with self._batch_images.of_batch(batch, frames, chunks, source) as images:
             found = []
             for detections in self.detector.detect_fed(images):
                 if self.context.stopped.is_set():  # it does not wait for the rest of the batch
@@ -310,23 +289,6 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
     def _why_not_cached(self) -> str:
         """Why detections depend on more than an image; empty if they do not."""
         return "they depend on the shapes that are on the frames already" if self._shapes else ""
-
-    def _prepare(self, index: int) -> FedImages | None:
-        """Open the images of the next batch while the function works, if it is fetched already."""
-        if self._prepared is None and index in self._fetched:
-            batch, chunks = self._fetched[index]
-            first = chunks.chunks[0] if chunks.chunks else None
-            if first is not None and self._chunks.is_on_disk(first.number):
-                source = self._chunks.of_batch()
-                images = self._feed(chunks, self._frames_to_detect(batch, chunks), source)
-                self._prepared = _Prepared(batch, source, images)
-        return None if self._prepared is None else self._prepared.images
-
-    def _feed(self, chunks: ChunkBatch, frames: Sequence[Frame], source: BatchChunks) -> FedImages:
-        def is_available(index: int) -> bool:
-            return index >= len(frames) or self._chunks.is_on_disk(self.plan.part_of(frames[index].number)[0])
-
-        return self.detector.feed(open_frames(chunks, frames, source=source), is_available)
 
     def _count_found(self, found: FrameDetections) -> int:
         return len(found.tags) + len(found.shapes)
