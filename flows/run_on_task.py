@@ -45,9 +45,8 @@ from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.review_page import publish_page
+from prefect_cvat.tasks.run_in_slots import run_in_slots
 from prefect_cvat.tasks.stages import PrefectSubmitter
-from prefect_cvat.tasks.wait_for_device import loaded_function
-from prefect_cvat.tasks.wait_for_task import task_slots
 
 __all__ = ["report_failure", "run_on_task"]
 
@@ -64,8 +63,8 @@ def run_on_task(
 ) -> RunReport:
     """Run a function on a task as the current flow run, with tags, progress and artifacts in Prefect.
 
-    Waits until no other run uses the task (or its selected jobs), until a device is free, and until the
-    CVAT server has a free slot. A run that fails or is cancelled publishes a report of what is in CVAT.
+    It waits for its slots, see `run_in_slots`. A run that fails or is cancelled publishes a report of what is
+    in CVAT.
 
     Args:
         credentials: How to log in to CVAT.
@@ -87,12 +86,7 @@ def run_on_task(
     with named_as_in_form(), credentials.get_client(assume_reachable=is_child_run) as client:
         client.check_may_write()
         add_tags([task_tag(client.url, task_id), function.function])
-        with (
-            task_slots(client.url, task_id, options.selection.jobs, warn=logger.warning),
-            loaded_function(function, client.url, warn=logger.warning) as loaded,
-        ):
-            run = new_run(client, loaded)
-            run.set_metadata(str(flow_run.id), function.function_parameters or {})
+        with run_in_slots(client, task_id, function, options, new_run, warn=logger.warning) as (run, loaded):
             version = function_key(function, loaded)
 
             def add_key_tag(plan: Plan) -> None:

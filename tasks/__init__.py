@@ -5,5 +5,6 @@
 - `prefect_task_options`: retries and error messages of all of these.
 - `log_records`: shorter tracebacks in the logs of runs.
 - `artifacts`: the progress bar, report and pictures of a run in Prefect's pages.
+- `run_in_slots`: a run with its slots, the same for flow runs and shards.
 - `prefect_limits`, `wait_for_device`, `wait_for_task`: how many runs use a server, a GPU or a task at a time.
 """

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.run_options import Options
@@ -24,8 +25,7 @@ from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
-from prefect_cvat.tasks.wait_for_device import loaded_function
-from prefect_cvat.tasks.wait_for_task import task_slots
+from prefect_cvat.tasks.run_in_slots import run_in_slots
 
 __all__ = ["Shard", "annotate_shard"]
 
@@ -64,16 +64,17 @@ def annotate_shard(shard: Shard) -> RunReport:
     """
     credentials = cast("CvatCredentials", CvatCredentials.load_from_ref(shard.credentials))
     function = CvatFunction.model_validate_json(shard.function)
+
+    def new_run(client: Client, loaded: Any) -> AnnotateRun:
+        return AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
+
     with (
         credentials.get_client(assume_reachable=True) as client,  # when the flow run planned the shards
-        task_slots(client.url, shard.task_id, shard.options.selection.jobs),
-        loaded_function(function, client.url) as loaded,
+        run_in_slots(client, shard.task_id, function, shard.options, new_run) as (run, _),
         ThreadSubmitter() as threads,
+        _stopped_with_flow_run(run.stop),
     ):
-        run = AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
-        run.set_metadata(str(flow_run.id), function.function_parameters or {})
-        with _stopped_with_flow_run(run.stop):
-            return run_pipeline(run, threads)
+        return run_pipeline(run, threads)
 
 
 @contextmanager
