@@ -255,7 +255,7 @@ MUTATIONS: dict[str, Mutation] = {
         ),
     ),
     "what-is-sent-is-not-recorded": Mutation(
-        _put(JobRecord, "sending", lambda *_: None), ("1/43", "1/149", "1/114")
+        _put(JobRecord, "sending", lambda *_: None), ("1/43", "1/114", "1/223", "1/256", "1/294")
     ),
     "source-shapes-go-first": Mutation(
         _source_shapes_go_first,
