@@ -26,8 +26,10 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
+from prefect_cvat.auto_annotation.functions_in_parameters import with_device
 from prefect_cvat.auto_annotation.loading import find_function, parse_parameters
 from prefect_cvat.auto_annotation.task_labels import labels_of_task
+from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
@@ -97,7 +99,8 @@ def load_function_key(
     """Load a function, and return its `function_key`, and whether it is made for the labels of a task.
 
     No slot of a device is taken or waited for: the function is loaded on the CPU, and so are the functions
-    that it runs. One that takes no device and chooses a GPU by itself is loaded there, without a slot.
+    that it runs. One that takes no device and chooses a GPU by itself is loaded there, without a slot; so
+    is one that cannot be loaded on the CPU, such as with `providers` of ONNX Runtime for a GPU.
 
     Args:
         function: The function.
@@ -105,7 +108,10 @@ def load_function_key(
         warn: See `function_key`.
     """
     with server_slot(server):
-        loaded = _on_cpu(function).get_function()
+        try:
+            loaded = _on_cpu(function).get_function()
+        except FunctionLoadError:
+            loaded = function.get_function()
         try:
             return function_key(function, loaded, warn), isinstance(loaded, FunctionForTask)
         finally:
@@ -114,13 +120,15 @@ def load_function_key(
 
 def _on_cpu(function: CvatFunction) -> CvatFunction:
     """A function with the CPU for its device, and for each device that its parameters name."""
-    parameters = {
-        name: "str:cpu" if name.rpartition(".")[2] == "device" else value
-        for name, value in (function.function_parameters or {}).items()
-    }
+    parameters = dict(function.function_parameters or {})
+    for name, value in parse_parameters(parameters).items():
+        if name.rpartition(".")[2] == "device":
+            parameters[name] = "str:cpu"
+        elif (on_cpu := with_device(value, "cpu")) != value:
+            parameters[name] = f"json:{json.dumps(on_cpu)}"
     is_given = function.device is not None or takes_device(function)
-    on_cpu = {"function_parameters": parameters, "device": "cpu" if is_given else None}
-    return function.model_copy(update=on_cpu)
+    device = "cpu" if is_given else None
+    return function.model_copy(update={"function_parameters": parameters, "device": device})
 
 
 def _code_of(function: CvatFunction) -> list[str]:

@@ -112,6 +112,11 @@ class TransformersPoseFunction(ModelFunction):
             ]
         )
 
+    @property
+    def nested_functions(self) -> Sequence[DetectionFunction]:
+        """The function that finds the boxes."""
+        return [self.detector]
+
     def close(self) -> None:
         """Let go of the model, and close the function that finds the boxes, if it can be closed."""
         super().close()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
-from prefect_cvat.auto_annotation.functions_in_parameters import functions_named_in, runs_others
+from prefect_cvat.auto_annotation.functions_in_parameters import (
+    devices_named_in,
+    functions_named_in,
+    runs_others,
+)
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks.prefect_limits import FIRST_POLL_SECONDS, device_limit, server_slot, try_slots
@@ -35,33 +39,37 @@ def loaded_function(
 
     A function that takes a `device`, and for which none was chosen, gets the first accelerator that is free.
     What a loaded function says of its device, and of those of the functions that it runs, counts: if it uses
-    an accelerator without a slot, the run takes that one too, or waits for it without the function.
+    an accelerator without a slot, the run takes that one too, or waits for it without the function. Slots
+    that it does not use are returned.
 
     Args:
         function: The function.
         server: The URL of the CVAT server.
         warn: Called with a message about once a minute while the run waits.
     """
-    chosen = _chosen_device(function)
-    choices = _choices(_named_devices(function))
+    needed = _named_devices(function)
+    may_choose = _chosen_device(function) is None and takes_device(function)
     while True:
         with ExitStack() as taken, ExitStack() as in_memory:
-            held = _wait_for_first_free(taken, choices) if choices else ()
+            taken_before = taken.enter_context(ExitStack())
+            held = _wait_for_first_free(taken_before, _choices(needed))
             taken.enter_context(server_slot(server, warn=warn))
-            given = chosen or (held[0] if held and takes_device(function) else None)
+            given = held[0] if held and may_choose else None
             loaded = function.get_function(given)
             in_memory.callback(close_function, loaded)
-            used = _choices(_devices_of(loaded))
-            if (
-                not used
-                or any(set(held).issuperset(each) for each in used)
-                or _take_first_free(taken, [[name for name in each if name not in held] for each in used])
-            ):
+            used = _devices_of(loaded)
+            missing = [[device for device in each if device not in held] for each in _choices(used)]
+            more = _take_first_free(taken, sorted(missing, key=len))
+            if more is not None:
+                if isinstance(loaded, FunctionForTask) and (held or more):
+                    loaded.use_device([*held, *more][0])
+                if used.isdisjoint({*held, "auto", None}):
+                    taken_before.close()
                 yield loaded
                 return
             # another run uses a device: wait for it without a model in memory or a slot of the server
             del loaded
-        choices = used
+        needed |= used - {given, None}  # another device may be given then
 
 
 @contextmanager
@@ -99,13 +107,12 @@ def takes_device(function: CvatFunction) -> bool:
     Raises:
         FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be imported.
     """
-    return takes_parameter(function.function, "device") or (
-        runs_others(function.function)
-        and any(
-            takes_parameter(each, "device")
-            for each in functions_named_in(parse_parameters(function.function_parameters or {}))
-        )
-    )
+    return _takes_device(function.function, parse_parameters(function.function_parameters or {}))
+
+
+def _takes_device(name: str, parameters: Mapping[str, Any]) -> bool:
+    names = functions_named_in(parameters) if runs_others(name) else [name]
+    return any(takes_parameter(each, "device") for each in names if not runs_others(each))
 
 
 def _chosen_device(function: CvatFunction) -> str | None:
@@ -114,48 +121,52 @@ def _chosen_device(function: CvatFunction) -> str | None:
     return None if device in _ANY else _numbered(str(device))
 
 
-def _named_devices(function: CvatFunction) -> set[str]:
+def _named_devices(function: CvatFunction) -> set[str | None]:
     """The devices of a function, and of those that it runs, by its parameters; `auto` for any accelerator.
 
-    The device of the function itself counts if it takes one, and if not each of the functions that it runs
-    and that takes a device has its own, as `NAME.device`.
+    The device of the function itself counts unless each of the functions that it runs and that takes a device
+    has its own, as `NAME.device`.
     """
     parameters = parse_parameters(function.function_parameters or {})
     of_members = {
         name.removesuffix(".device"): value for name, value in parameters.items() if name.endswith(".device")
     }
-    devices = {_numbered(str(value)) for value in of_members.values() if value not in _ANY}
+    named = [value for value in of_members.values() if value not in _ANY]
+    devices: set[str | None] = {
+        _numbered(str(each)) for each in (*named, *devices_named_in([*parameters.values()]))
+    }
     others = {name: value for name, value in parameters.items() if name.partition(".")[0] not in of_members}
-    if of_members and not any(
-        takes_parameter(each, "device") or runs_others(each) for each in functions_named_in(others)
-    ):
-        return devices
     chosen = _chosen_device(function)
-    return devices | ({chosen} if chosen else {"auto"} if takes_device(function) else set())
+    if (chosen and not of_members) or _takes_device(function.function, others):
+        devices.add(chosen or "auto")
+    return devices
 
 
-def _devices_of(function: object) -> set[str]:
-    """The devices that a function, and those that it runs, say that they use; `auto` for any accelerator.
+def _devices_of(function: object) -> set[str | None]:
+    """The devices that a function, and those that it runs, say that they use.
 
-    A function that is made for a task has its model later: on the device that it was given, or any.
+    `auto` is any accelerator, and None a device that is not known. A function that is made for a task has its
+    model later: on the devices that its parameters name, or if it takes a device on any.
     """
-    if nested := read_attribute(function, "nested_functions"):
-        return {device for each in nested for device in _devices_of(each)}
-    device = read_attribute(function, "device")
-    if device is None and not isinstance(function, FunctionForTask):
-        return set()
-    return {"auto" if device in _ANY else _numbered(str(device))}
+    nested = read_attribute(function, "nested_functions") or ()
+    devices = {device for each in nested for device in _devices_of(each)}
+    if (device := read_attribute(function, "device")) is not None:
+        devices.add("auto" if device in _ANY else _numbered(str(device)))
+    if isinstance(function, FunctionForTask):
+        devices |= {_numbered(each) for each in devices_named_in(function.parameters)}
+        devices |= {"auto"} if function.may_choose_device else set()
+    return devices or {None}
 
 
-def _choices(devices: Collection[str]) -> list[list[str]]:
-    """The accelerators whose slots are to be taken, all of one of these lists; none for the CPU.
+def _choices(devices: Collection[str | None]) -> list[list[str]]:
+    """The accelerators whose slots are to be taken, all of one of these lists; an empty list if none.
 
     A function that may use any accelerator uses the first of those that others need.
     """
-    accelerators = sorted(device for device in devices if device != "auto" and _is_accelerator(device))
-    if accelerators:
-        return [accelerators]
-    return [[device] for device in local_devices()] if "auto" in devices else []
+    accelerators = sorted(each for each in devices if each and each != "auto" and _is_accelerator(each))
+    if "auto" in devices and not accelerators:
+        return [[device] for device in local_devices()] or [[]]
+    return [accelerators]
 
 
 def _wait_for_first_free(
@@ -178,14 +189,16 @@ def _wait_for_first_free(
 
 
 def _take_first_free(slot: ExitStack, choices: Sequence[Sequence[str]]) -> Sequence[str] | None:
-    return next(
-        (each for each in choices if try_slots(slot, {device_limit(device): 1 for device in each})), None
-    )
+    for each in choices:
+        if not each or try_slots(slot, {device_limit(device): 1 for device in each}):
+            return each
+    return None
 
 
 def _numbered(device: str) -> str:
-    """The name of a device with its number: `cuda` is `cuda:0`, as in torch."""
-    return "cuda:0" if device == "cuda" else device
+    """One name for each device: `cuda` is `cuda:0`, as in torch; `mps` and `cpu` have no numbers."""
+    kind, _, number = device.partition(":")
+    return kind if kind in ("cpu", "mps") else f"{kind}:{number or 0}"
 
 
 def _is_accelerator(device: str) -> bool:

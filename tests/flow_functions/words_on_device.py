@@ -4,6 +4,8 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
 
 
 class _Function:
+    is_closed = False
+
     def __init__(self, labels, device) -> None:
         self.spec = DetectionFunctionSpec(
             labels=[label_spec(label.name, number) for number, label in enumerate(labels)]
@@ -12,6 +14,9 @@ class _Function:
 
     def detect(self, context, image):
         return []
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def create(*, task_labels, device: str = "auto") -> _Function:

@@ -280,6 +280,7 @@ def test_key_is_computed_while_another_run_uses_the_gpu(monkeypatch, name, param
         ("tiled", {"function": "str:flow_functions.on_device"}, None),
         ("tiled", {"function": "str:flow_functions.on_device", "device": "str:cuda:0"}, None),
         ("flow_functions.on_device", {}, "cuda:0"),
+        ("flow_functions.with_options", {"options": 'json:{"device": "cuda:0"}'}, None),
     ],
 )
 def test_key_is_computed_on_the_cpu(monkeypatch, name, parameters, device):
@@ -294,3 +295,22 @@ def test_key_is_computed_on_the_cpu(monkeypatch, name, parameters, device):
     function = CvatFunction(function=name, function_parameters={**parameters, **others}, device=device)
     load_function_key(function, "https://gpu.example.com")
     assert devices == ["cpu"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_key_of_a_function_that_cannot_be_on_the_cpu(monkeypatch):
+    """Such as `onnx_detection` with `providers="cuda"`."""
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(on_device.create, "__defaults__", ("auto",))
+    function_class = on_device._Function
+    devices = []
+
+    def on_gpu(device):
+        devices.append(device)
+        if device == "cpu":
+            raise ValueError("providers cuda do not use device 'cpu'; leave one of the two out")
+        return function_class(device)
+
+    monkeypatch.setattr(on_device, "_Function", on_gpu)
+    key, _ = load_function_key(CvatFunction(function="flow_functions.on_device"), "https://gpu.example.com")
+    assert (devices, len(key)) == (["cpu", "auto"], 16)

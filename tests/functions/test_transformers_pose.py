@@ -250,6 +250,7 @@ def test_version_depends_on_the_detector_and_the_settings():
 def test_close_closes_the_detector(context, photos):
     detector = Boxes()
     function = make(detector=detector)
+    assert function.nested_functions == [detector]
     function.close()
     assert detector.is_closed
     with pytest.raises(RuntimeError, match="the function is closed"):

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
-from flow_functions import counted_models
+from flow_functions import counted_models, on_device
 from polling import until
 from prefect_cvat.auto_annotation import TaskLabel
 from prefect_cvat.auto_annotation.loading import load_function
@@ -138,6 +138,12 @@ def test_keeps_device_of_function_parameters(monkeypatch):
     [
         ("tiled", {"function": "str:flow_functions.words_on_device"}, "cuda:1"),
         ("flow_functions.words_on_device", {}, "cuda:1"),
+        ("flow_functions.tiled_words", {}, "cuda:1"),
+        (
+            "ensemble",
+            {"a": "str:flow_functions.tiled_words", "b": "str:flow_functions.tiled_words"},
+            "cuda:1",
+        ),
         ("tiled", {"function": "str:flow_functions.words_on_device", "device": "str:cpu"}, "cpu"),
     ],
 )
@@ -155,7 +161,19 @@ def test_function_that_waits_for_labels_has_a_device_before_it_is_made(monkeypat
                 device_slot(["cuda:1"], timeout=0).__enter__()
 
 
+def test_function_on_a_device_that_was_chosen_after_loading_is_closed(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0"])
+    with loaded_function(CvatFunction(function="flow_functions.tiled_words"), URL) as loaded:
+        words = loaded.make([TaskLabel("car", "any")]).function
+        assert (words.device, words.is_closed) == ("cuda:0", False)
+    assert words.is_closed
+
+
 WORDS = "str:flow_functions.words_on_device"
+WORDS_OF_SERVICE = "str:flow_functions.words_of_service"  # takes no device
+ON_DEVICE = "str:flow_functions.on_device"
+COUNTED = "str:flow_functions.counted_models"  # takes no device, and uses counted_models.DEVICE
 CPU = "str:cpu"
 
 
@@ -166,6 +184,8 @@ CPU = "str:cpu"
         ({"a": WORDS, "b": "str:flow_functions.on_device", "a.device": CPU, "b.device": CPU}, False),
         ({"a": WORDS, "b": "str:flow_functions.one_box", "a.device": CPU}, False),
         ({"a": WORDS, "b": "str:tiled", "b.function": WORDS, "a.device": CPU, "b.device": CPU}, False),
+        ({"a": COUNTED, "b": COUNTED}, False),
+        ({"a": WORDS_OF_SERVICE, "b": ON_DEVICE, "b.device": CPU}, False),
         ({"a": WORDS, "b": WORDS, "a.device": CPU}, True),
         ({"a": WORDS, "b": WORDS, "a.device": CPU, "b.device": "str:auto"}, True),
         ({"functions": f"json:[{json.dumps(WORDS[4:])}]", "a": WORDS, "a.device": CPU}, True),
@@ -186,13 +206,50 @@ def test_functions_that_are_all_on_the_cpu_take_no_slot(monkeypatch, parameters,
 def test_device_that_was_given_to_a_function_for_a_task_is_the_only_one_it_needs(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
-    for device, needed in [("cpu", []), ("cuda", ["cuda:0"]), ("auto", ["cuda:0", "cuda:1"])]:
+    for device, needed in [("cpu", [[]]), ("cuda", [["cuda:0"]]), ("auto", [["cuda:0"], ["cuda:1"]])]:
         given = load_function("flow_functions.words_on_device", {"device": device})
-        assert [name for [name] in wait_for_device._choices(wait_for_device._devices_of(given))] == needed
+        assert wait_for_device._choices(wait_for_device._devices_of(given)) == needed
 
 
-ON_DEVICE = "str:flow_functions.on_device"
-COUNTED = "str:flow_functions.counted_models"  # takes no device, and uses cuda:0
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("flow_functions.words_of_service", {}), ("ensemble", {"a": COUNTED, "b": COUNTED})],
+)
+def test_functions_without_a_device_wait_for_none(monkeypatch, name, parameters):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0"])
+    function = CvatFunction(function=name, function_parameters=parameters)
+    loaded_once = threading.Event()
+
+    def load():
+        with loaded_function(function, URL):
+            loaded_once.set()
+
+    with device_slot(["cuda:0"]):
+        threading.Thread(target=load, daemon=True).start()
+        assert loaded_once.wait(20)
+
+
+def test_slot_that_no_function_uses_is_returned(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:5"])
+    function_class = on_device._Function
+    function = CvatFunction(function="flow_functions.on_device")
+    for says, is_returned in [("cpu", True), ("cuda:5", False), (None, False)]:
+        monkeypatch.setattr(on_device, "_Function", lambda _, says=says: function_class(says))
+        with loaded_function(function, URL):
+            assert is_free("cuda:5") == is_returned
+
+
+@pytest.mark.parametrize(
+    ("says", "name"),
+    [("mps:0", "mps"), ("mps", "mps"), ("cuda", "cuda:0"), ("xpu", "xpu:0"), ("xpu:0", "xpu:0")],
+)
+def test_both_names_of_a_device_are_one_limit(monkeypatch, says, name):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(counted_models, "DEVICE", says)
+    with loaded_function(CvatFunction(function="flow_functions.counted_models"), URL):
+        assert not is_free(name)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +274,10 @@ COUNTED = "str:flow_functions.counted_models"  # takes no device, and uses cuda:
         ("ensemble", {"a": ON_DEVICE, "b": ON_DEVICE, "a.device": CPU}, {0}),
         ("tiled", {"function": ON_DEVICE}, {0}),
         ("tiled", {"function": ON_DEVICE, "device": "str:cuda:1"}, {1}),
+        ("flow_functions.with_options", {"options": 'json:{"device": "cuda:1"}'}, {1}),
+        ("transformers_pose", {"detector_options": 'json:{"device": "cuda:1"}'}, {1}),
+        ("transformers_pose", {"detector_options": 'json:{"device": "cuda:1"}', "device": CPU}, {1}),
+        ("transformers_pose", {"labels": 'json:{"device": "phone"}', "device": CPU}, set()),
     ],
 )
 def test_slots_are_those_of_the_devices_that_the_functions_use(monkeypatch, name, parameters, slots_of):
@@ -251,6 +312,27 @@ def test_slots_of_several_devices_are_taken_together(monkeypatch):
         assert not loaded_once.is_set()
     waiting.join(60)
     assert (loaded_once.is_set(), counted_models.made, counted_models.alive) == (True, 2, 0)
+
+
+def test_device_that_was_not_chosen_is_not_waited_for_again(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(wait_for_device, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
+    monkeypatch.setattr(counted_models, "made", 0)
+    function = CvatFunction(function="ensemble", function_parameters={"a": ON_DEVICE, "b": COUNTED})
+    found = []
+
+    def load():
+        with loaded_function(function, URL) as loaded:
+            found.append((loaded.device, is_free("cuda:0"), is_free("cuda:1")))
+
+    with device_slot(["cuda:0"]):
+        waiting = threading.Thread(target=load)
+        waiting.start()
+        until(lambda: (counted_models.made, counted_models.alive) == (1, 0))  # a was on cuda:1
+    waiting.join(60)
+    assert found == [("cuda:0", False, True)]
 
 
 def is_free(device):

@@ -89,6 +89,16 @@ class FunctionForTask:
         return None if device is None else str(device)
 
     @property
+    def may_choose_device(self) -> bool:
+        """Whether its factory takes a device, and was given none or `auto`."""
+        return takes(self._create, "device") and self.device in (None, "", "auto")
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arguments of its factory, without labels."""
+        return self._parameters
+
+    @property
     def nested_functions(self) -> Sequence[Any]:
         """The functions that it is made of, where these were loaded before."""
         return self._members
@@ -120,6 +130,14 @@ class FunctionForTask:
         )
         other._wraps = self._wraps
         return other
+
+    def use_device(self, device: str) -> None:
+        """Make it on this device if it may choose one, and those of its members that may."""
+        if self.may_choose_device:
+            self._parameters["device"] = device
+        for member in self._members:
+            if isinstance(member, FunctionForTask):
+                member.use_device(device)
 
     def make(self, labels: Sequence[TaskLabel] | None, prompts: Prompts | None = None) -> Any:
         """Make the function; where it was made for the same labels and prompts, that one is returned.

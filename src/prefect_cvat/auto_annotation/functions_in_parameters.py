@@ -1,8 +1,9 @@
-"""Functions that others run, such as `tiled`: they are named among the parameters of these."""
+"""Functions that others run, such as `tiled`, and their devices: named among the parameters of these."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,12 @@ from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.messages.argument_names import argument
 
-__all__ = ["functions_named_in", "load_with_prompts", "runs_others"]
+__all__ = ["devices_named_in", "functions_named_in", "load_with_prompts", "runs_others", "with_device"]
 
 _RUN_OTHERS = frozenset({"ensemble", "tiled"})
 """Functions that pass parameters on to those that they run."""
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 
 
 def runs_others(name: str) -> bool:
@@ -39,6 +42,39 @@ def functions_named_in(value: object) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for each in value:
             yield from functions_named_in(each)
+
+
+def devices_named_in(value: object) -> Iterator[str]:
+    """The devices that mappings name as `device`, as in `detector_options={"device": "cuda:1"}`.
+
+    Other values of `device` are no devices: mappings of labels may have one of this name.
+    """
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if _is_device(name, each):
+                yield each
+            else:
+                yield from devices_named_in(each)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for each in value:
+            yield from devices_named_in(each)
+
+
+def with_device(value: Any, device: str) -> Any:
+    """The same value with another device in place of each that `devices_named_in` finds."""
+    if isinstance(value, Mapping):
+        return {
+            name: device if _is_device(name, each) else with_device(each, device)
+            for name, each in value.items()
+        }
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [with_device(each, device) for each in value]
+    return value
+
+
+def _is_device(name: object, value: object) -> bool:
+    is_named = isinstance(name, str) and name.rpartition(".")[2] == "device"
+    return is_named and isinstance(value, str) and _DEVICE.fullmatch(value) is not None
 
 
 def load_with_prompts(name: str, parameters: Mapping[str, Any], prompts: Prompts) -> FunctionForTask:
