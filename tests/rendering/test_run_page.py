@@ -16,6 +16,7 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.rendering.review_page import page_images, shapes_by_frame
+from prefect_cvat.rendering.review_page.content import count_figure
 from prefect_cvat.rendering.review_page.page_images import PageImages
 from prefect_cvat.rendering.review_page.shape_paths import page_shape
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
@@ -88,6 +89,8 @@ def test_frames_beyond_the_limit_are_those_with_least_to_review(client, make_tas
     assert page.frames[0].frame.number == 5
     assert len(page.frames) == 3
     assert "3 of 8 frames are on this page" in page.notes
+    assert page.figures[:2] == [("frames", "8"), ("annotations", "8")]
+    assert count_figure(1, "track") == ("track", "1")
 
 
 def test_manual_shapes_tracks_and_tags_are_told_apart(client, make_task):

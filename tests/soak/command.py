@@ -121,7 +121,11 @@ def _show_mutations(workers: int) -> int:
     """Play each mutation with the schedules that notice it."""
     is_blind = False
     keys = sorted({key for mutation in MUTATIONS.values() for key in mutation.noticed_by})
-    flawed = {outcome.key for outcome in soak(keys, workers=workers) if outcome.problems}
+    flawed = set()
+    for outcome in soak(keys, workers=workers):
+        if outcome.problems:
+            _show(outcome, "")
+            flawed.add(outcome.key)
     if flawed:
         print(
             f"these find fault with what is whole, and so tell nothing: {' '.join(sorted(flawed))}",

@@ -200,9 +200,10 @@ MUTATIONS: dict[str, Mutation] = {
     "baselines-are-taken-late": Mutation(
         _baselines_are_taken_late,
         (
-            "1/55",
-            "1/118",
-            "1/168",
+            "2/113",
+            "2/217",
+            "2/425",
+            "2/513",
         ),
     ),
     "what-was-changed-is-replaced": Mutation(

@@ -26,7 +26,7 @@ from prefect_cvat.media.image_decoding import (
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Label
 from prefect_cvat.planning.label_mapping import build_mapping
-from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun
+from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, count_figure
 from prefect_cvat.rendering.review_page.page_images import PageImages
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.sample_frames import label_names
@@ -88,8 +88,8 @@ def preview(
         frames=shown,
         subtitle=f"{function}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; nothing was written to a server",
         figures=[
-            ("images", f"{len(frames):,}"),
-            ("detections", f"{found.labels.total():,}"),
+            count_figure(len(frames), "image"),
+            count_figure(found.labels.total(), "detection"),
             ("seconds", f"{seconds:,.1f}"),
         ],
         notes=[

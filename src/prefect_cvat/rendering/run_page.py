@@ -13,7 +13,7 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Quality
 from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun
+from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, count_figure
 from prefect_cvat.rendering.review_page.page_images import PageImages
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.review_page.writer import list_section, render_review_page, write_review_page
@@ -101,9 +101,9 @@ def page_of_run(
         url=report.url,
         subtitle=f"{report.function}, {report.started:%Y-%m-%d %H:%M} UTC",
         figures=[
-            ("frames", f"{report.frames:,}"),
-            ("annotations", f"{sum(report.labels.values()):,}"),
-            *([("tracks", f"{sum(report.tracks.values()):,}")] if report.tracks else []),
+            count_figure(report.frames, "frame"),
+            count_figure(sum(report.labels.values()), "annotation"),
+            *([count_figure(sum(report.tracks.values()), "track")] if report.tracks else []),
             ("seconds", f"{report.seconds:,.1f}"),
         ],
         notes=[

@@ -32,7 +32,13 @@ from prefect_cvat.evaluation.report.worst_frames import (
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.frames import Frame, Quality
 from prefect_cvat.messages.html_text import escape_html
-from prefect_cvat.rendering.review_page.content import PageFrame, PageImage, PageRun, PageSection
+from prefect_cvat.rendering.review_page.content import (
+    PageFrame,
+    PageImage,
+    PageRun,
+    PageSection,
+    count_figure,
+)
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.review_page.writer import render_review_page
 from prefect_cvat.rendering.run_page import fetch_page_images
@@ -130,7 +136,7 @@ def _page_frame(
 
 
 def _figures(evaluation: TaskEvaluation) -> list[tuple[str, str]]:
-    figures: list[tuple[str, str]] = [("frames", f"{evaluation.frames:,}")]
+    figures: list[tuple[str, str]] = [count_figure(evaluation.frames, "frame")]
     for iou_type, result in evaluation.shapes.items():
         of_type = f" ({HEADINGS[iou_type].lower()})" if len(evaluation.shapes) > 1 else ""
         measured = {

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.bounding_box import BoundingBox
 
-__all__ = ["KINDS", "Kind", "PageFrame", "PageImage", "PageRun", "PageSection", "PageShape"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "PageFrame",
+    "PageImage",
+    "PageRun",
+    "PageSection",
+    "PageShape",
+    "count_figure",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +159,8 @@ class PageRun:
     notes: Sequence[str] = ()
     sections: Sequence[PageSection] = ()
     is_evaluation: bool = False
+
+
+def count_figure(count: int, noun: str) -> tuple[str, str]:
+    """A key figure that is a number of things, such as `1` and `track`, or `1,204` and `frames`."""
+    return noun if count == 1 else f"{noun}s", f"{count:,}"
