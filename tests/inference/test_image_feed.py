@@ -68,6 +68,18 @@ def test_images_of_the_next_call_alone_are_opened_once_the_function_has_returned
     images.close()
 
 
+def test_beside_an_image_that_is_too_large_for_the_bound_no_other_is_opened():
+    numbers = []
+    feed = ImageFeed(lambda frame, image: None)
+    feed.max_bytes = 1
+    images = FedImages(feed, opened(range(3), numbers), lambda: 1)
+    for number in range(3):
+        assert next(images).frame.number == number
+        images.prepare_next(lambda: False)
+        assert numbers == list(range(number + 1))
+    images.close()
+
+
 def test_images_are_opened_by_another_thread_while_the_function_works():
     threads = []
 

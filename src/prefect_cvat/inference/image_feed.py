@@ -140,6 +140,7 @@ class FedImages:
         self.following: Callable[[], FedImages | None] = lambda: None
         self._next: tuple[Frame, PIL.Image.Image] | None = None
         self._is_exhausted = False
+        self._is_large = False  # the last image that was taken
         self._error: BaseException | None = None
         self._lazy: PIL.Image.Image | None = None  # the last image, given to the function undecoded
         self._waiting: deque[tuple[int, Future[FedImage]]] = deque()
@@ -170,7 +171,8 @@ class FedImages:
                 raise self._error
             raise StopIteration
         (frame, image), self._next = self._next, None
-        if self._feed.reads_pixels:  # too large to be in memory beside the images of a call
+        self._is_large = self._feed.reads_pixels
+        if self._is_large:  # too large to be in memory beside the images of a call
             return self._feed.prepare(frame, image)
         self._lazy = image if getattr(image, "tile", None) else None
         return FedImage(frame, image, image)
@@ -188,7 +190,7 @@ class FedImages:
         Args:
             is_awaited: Whether the function has returned: then only the images of its next call are opened.
         """
-        if not self._feed.reads_pixels:
+        if not self._feed.reads_pixels or self._is_large:  # the file of the next may be large, too
             return
         self.prepare(is_awaited)
         if self._is_exhausted and not is_awaited() and (following := self.following()) is not None:
@@ -245,6 +247,7 @@ class FedImages:
         self._count(1, needed)
 
     def _take(self) -> FedImage:
+        self._is_large = False
         size, prepared = self._waiting.popleft()
         self._count(-1, -size)
         return prepared.result()
