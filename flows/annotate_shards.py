@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 from prefect import flow, get_run_logger
@@ -31,6 +32,7 @@ from prefect_cvat.flows.form import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.shard_runners import shard_task_runner
+from prefect_cvat.frames import Quality
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
@@ -42,6 +44,8 @@ from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
+from prefect_cvat.rendering.run_page import write_run_page
+from prefect_cvat.rendering.run_report_markdown import escape, task_link
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.runs.shards import make_shards, merge_reports
@@ -49,6 +53,7 @@ from prefect_cvat.settings import Settings
 from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
+from prefect_cvat.tasks.review_page import publish_page
 
 __all__ = ["annotate_shards"]
 
@@ -123,7 +128,17 @@ def annotate_shards(
         empty_report = _empty_report(plan, plan.info.page(client.url), chosen.function)
         report = _run_shards(shards, empty_report, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
+        _publish_page(client, plan, report, options.quality)
     return completed(report, report.headline)
+
+
+def _publish_page(client: Client, plan: Plan, report: RunReport, quality: Quality) -> None:
+    """Publish the page to review the frames, if a folder for pages is set."""
+
+    def write(file: Path, max_frames: int) -> None:
+        write_run_page(client, plan, report, report.review, file, max_frames=max_frames, quality=quality)
+
+    publish_page(report.task_id, f"{task_link(report)}: {escape(report.headline)}", write)
 
 
 def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:

@@ -7,6 +7,7 @@ import pytest
 
 from command_line import run_command_text
 from pictures import picture
+from pool_tasks import create_pool_task
 from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
@@ -212,19 +213,8 @@ def test_accepts_a_job_deleted_between_two_requests():
 
 
 def test_counts_ground_truth_jobs_of_a_task_with_a_pool(client):
-    task = client.create_task("a pool", [label_spec("car", None)], segment_size=5)
-    client.upload_images(
-        task.id,
-        {f"{i:04}.png": picture(seed=i) for i in range(8)},
-        sorting_method="random",
-        validation_params={
-            "mode": "gt_pool",
-            "frame_selection_method": "random_uniform",
-            "frame_count": 3,
-            "frames_per_job_count": 1,
-        },
-    )
-    assert {job.type for job in client.jobs(task.id)} == {"annotation", "ground_truth"}
+    task_id = create_pool_task(client)
+    assert {job.type for job in client.jobs(task_id)} == {"annotation", "ground_truth"}
 
 
 def test_accepts_a_task_without_data_and_jobs(client):

@@ -5,6 +5,7 @@ import pytest
 from clips import clip
 from evaluation.drawn_boxes import Boxes, draw, ground_truth_job, labels_of, manual
 from pictures import picture
+from pool_tasks import create_pool_task
 from prefect_cvat.auto_annotation import (
     annotate_task,
     label_spec,
@@ -48,27 +49,16 @@ def test_a_ground_truth_job_counts_with_all_its_frames(client, make_task):
 
 
 def test_functions_are_evaluated_on_a_ground_truth_pool(client):
-    task = client.create_task("a pool", [label_spec("car", None)], segment_size=5)
-    client.upload_images(
-        task.id,
-        {f"{i:04}.png": picture(seed=i) for i in range(8)},
-        sorting_method="random",
-        validation_params={
-            "mode": "gt_pool",
-            "frame_selection_method": "random_uniform",
-            "frame_count": 3,
-            "frames_per_job_count": 1,
-        },
-    )
-    [job] = [job for job in client.jobs(task.id) if job.type == "ground_truth"]
-    shapes = [manual(job.start_frame, labels_of(client, task.id)["car"])]
+    task_id = create_pool_task(client)
+    [job] = [job for job in client.jobs(task_id) if job.type == "ground_truth"]
+    shapes = [manual(job.start_frame, labels_of(client, task_id)["car"])]
     client.create_job_annotations(job.id, {"shapes": shapes, "tags": [], "tracks": []})
     options = Options(allow_unmatched_labels=True)
-    result = evaluate_task(client, task.id, Boxes(), truth="ground_truth", options=options)
+    result = evaluate_task(client, task_id, Boxes(), truth="ground_truth", options=options)
     assert (result.frames, result.shapes["bbox"].true_positives) == (3, 1)
-    annotate_task(client, task.id, Boxes(), allow_unmatched_labels=True)
+    annotate_task(client, task_id, Boxes(), allow_unmatched_labels=True)
     with pytest.raises(NothingToEvaluateError, match="Runs leave out the frames of a ground-truth pool"):
-        evaluate_task(client, task.id, truth="ground_truth")
+        evaluate_task(client, task_id, truth="ground_truth")
 
 
 def test_ground_truth_may_be_in_another_task_with_equal_names(client, make_task):

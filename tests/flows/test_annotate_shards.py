@@ -51,6 +51,16 @@ def test_shards_write_the_same_as_one_run(credentials, client, make_task):
     assert (again.added, again.already_there) == (0, 9)
 
 
+def test_page_has_the_frames_of_all_shards(credentials, make_task, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_CVAT_PAGES_DIR", str(tmp_path))
+    task_id = make_task(6, segment_size=2)
+    annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
+    [page] = tmp_path.iterdir()
+    html = page.read_text()
+    assert page.name.startswith(f"task-{task_id}-")
+    assert [f"frame {number} · " in html for number in range(6)] == [True] * 6
+
+
 def test_failed_shard_fails_the_run_but_not_other_shards(credentials, client, make_task):
     task_id = make_task(4, segment_size=2, labels=[label_spec("boat", None)])
     with pytest.raises(RunsFailedError, match="2 of 2 shards did not complete: .*'car' is not in dataset"):
