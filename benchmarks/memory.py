@@ -105,7 +105,7 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.options.track_options import TrackOptions
-    from prefect_cvat.upload.undo import undo_run
+    from prefect_cvat.upload.undo_annotations import undo_run
 
     class Boxes:
         """The same boxes on each image."""

@@ -180,7 +180,7 @@ def annotate_task_flow() -> Any:
 
 def tags_of(url: str, task_id: int, media: object) -> list[str]:
     """The tags of a run on all jobs of a task."""
-    from prefect_cvat.flows.flow_run_tags import key_tag, load_function_key, run_key, settings_tag, task_tag
+    from prefect_cvat.flows.flow_run_keys import key_tag, load_function_key, run_key, settings_tag, task_tag
     from prefect_cvat.flows.function_choice import choose_function
     from prefect_cvat.options.annotation_options import AnnotationOptions
     from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions

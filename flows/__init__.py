@@ -8,7 +8,7 @@ Flows, one module each: `annotate_task`, `annotate_project`, `annotate_shards`, 
 - `run_on_task`: runs a function on one task, with slots, tags, progress and artifacts.
 - `shard_runners`: where the shards of a large task run: threads, Dask, Ray.
 - `fan_out`: starts the runs on the tasks of a project, some at a time, and waits for them.
-- `flow_run_tags`: the tags that record what a run has annotated, so that it is not annotated again.
+- `flow_run_keys`: the tags that record what a run has annotated, so that it is not annotated again.
 - `run_history`: what completed runs have annotated, by these tags.
 - `final_state`: the message of the final state of a run, and whether it is cancelled.
 - `project_report`: the report of a run on a project.

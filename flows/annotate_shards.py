@@ -20,7 +20,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import (
+from prefect_cvat.flows.flow_run_keys import (
     add_tags,
     key_tag,
     load_function_key,
@@ -28,7 +28,7 @@ from prefect_cvat.flows.flow_run_tags import (
     settings_tag,
     task_tag,
 )
-from prefect_cvat.flows.form import DetectionFunctionName, form
+from prefect_cvat.flows.form_schema import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.shard_runners import shard_task_runner

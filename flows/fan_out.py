@@ -1,6 +1,6 @@
 """Starts many runs of a deployment, some at a time, and waits for them.
 
-Each run has a key (`flow_run_tags.py`). A run that is already running under this key is waited for instead of
+Each run has a key (`flow_run_keys.py`). A run that is already running under this key is waited for instead of
 started a second time, even if another flow run has started it. A run that has crashed is started again.
 """
 
@@ -25,7 +25,7 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.final_state import is_cancelled
-from prefect_cvat.flows.flow_run_tags import last_run, shard_key
+from prefect_cvat.flows.flow_run_keys import last_run, shard_key
 from prefect_cvat.options.option_model import OptionModel
 
 __all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "run_all"]

@@ -25,7 +25,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.flows.flow_run_tags import is_key_tag, jobs_of
+from prefect_cvat.flows.flow_run_keys import is_key_tag, jobs_of
 from prefect_cvat.models import Task
 
 __all__ = ["RunHistory"]

@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed, is_cancelled
-from prefect_cvat.flows.flow_run_tags import (
+from prefect_cvat.flows.flow_run_keys import (
     add_tags,
     function_key,
     key_tag,

@@ -12,8 +12,8 @@ from pydantic import Field
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
-from prefect_cvat.flows.form import form
+from prefect_cvat.flows.flow_run_keys import add_tags, task_tag
+from prefect_cvat.flows.form_schema import form
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.records.record_reader import find_run, read_run
 from prefect_cvat.rendering.run_report_markdown import escape
@@ -21,8 +21,8 @@ from prefect_cvat.tasks.artifacts import warn_if_refused
 from prefect_cvat.tasks.prefect_limits import server_slot
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
 from prefect_cvat.tasks.wait_for_task import task_slots
-from prefect_cvat.upload.undo import UndoReport
-from prefect_cvat.upload.undo import undo_run as undo
+from prefect_cvat.upload.undo_annotations import UndoReport
+from prefect_cvat.upload.undo_annotations import undo_run as undo
 
 __all__ = ["undo_run"]
 

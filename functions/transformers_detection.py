@@ -19,13 +19,13 @@ from prefect_cvat.auto_annotation import (
     rectangle,
 )
 from prefect_cvat.auto_annotation.functions._classes import NOT_AN_OBJECT, Classes
+from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import (
     Item,
     ModelFunction,
     to_float32,
 )
 from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
-from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._segmentation import Segmentation, segmentation_of
 from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
 from prefect_cvat.auto_annotation.functions._transformers import Kind, described, load

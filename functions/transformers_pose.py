@@ -24,10 +24,10 @@ from prefect_cvat.auto_annotation import (
     skeleton,
     skeleton_label_spec,
 )
+from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction, to_float32
 from prefect_cvat.auto_annotation.functions._nested_function import detect_on, made_for
 from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
-from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._skeleton_points import (
     points_of_keypoints,
     skeletons_by_label,

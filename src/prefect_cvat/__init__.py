@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prefect_cvat.runs.refine_task import refine_task
     from prefect_cvat.runs.reports.run_report import RunReport
     from prefect_cvat.runs.track_task import track_task
-    from prefect_cvat.upload.undo import UndoReport, undo_run
+    from prefect_cvat.upload.undo_annotations import UndoReport, undo_run
 
 __all__ = [
     "Client",
@@ -78,7 +78,7 @@ _MODULES = {
     "TaskLabel": "prefect_cvat.auto_annotation.task_labels",
     "TaskLabelAttribute": "prefect_cvat.auto_annotation.task_labels",
     "TrackOptions": "prefect_cvat.options.track_options",
-    "UndoReport": "prefect_cvat.upload.undo",
+    "UndoReport": "prefect_cvat.upload.undo_annotations",
     "annotate_task": "prefect_cvat.runs.annotate_task",
     "compare_task": "prefect_cvat.evaluation.comparison.task_comparison",
     "evaluate_task": "prefect_cvat.evaluation.task_evaluation",
@@ -86,7 +86,7 @@ _MODULES = {
     "learn_task": "prefect_cvat.learning.learn_task",
     "refine_task": "prefect_cvat.runs.refine_task",
     "track_task": "prefect_cvat.runs.track_task",
-    "undo_run": "prefect_cvat.upload.undo",
+    "undo_run": "prefect_cvat.upload.undo_annotations",
 }
 
 

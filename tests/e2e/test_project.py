@@ -19,7 +19,7 @@ from pictures import picture
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows import fan_out
 from prefect_cvat.flows.annotate_project import annotate_project
-from prefect_cvat.flows.flow_run_tags import task_tag
+from prefect_cvat.flows.flow_run_keys import task_tag
 from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 

@@ -20,7 +20,7 @@ from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.flows.flow_run_tags import task_tag
+from prefect_cvat.flows.flow_run_keys import task_tag
 from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.task_selection_options import TaskSelection
 

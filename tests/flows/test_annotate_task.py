@@ -10,7 +10,7 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.flow_run_tags import task_tag
+from prefect_cvat.flows.flow_run_keys import task_tag
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 

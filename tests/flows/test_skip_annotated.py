@@ -4,7 +4,7 @@ import pytest
 
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.flow_run_tags import run_key
+from prefect_cvat.flows.flow_run_keys import run_key
 from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions

@@ -11,7 +11,7 @@ from prefect_cvat import Client
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.events.cvat_events import deterministic_id, task_resource_id
 from prefect_cvat.flows.find_new_tasks import _variable_name
-from prefect_cvat.flows.flow_run_tags import run_key, task_tag
+from prefect_cvat.flows.flow_run_keys import run_key, task_tag
 from prefect_cvat.http.server_url import normalize_url, server_identity, server_slug
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks.prefect_limits import job_limit, server_limit, task_limit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prefect_cvat import exceptions
 from prefect_cvat.auto_annotation import BadFunctionError, mask, polygon
-from prefect_cvat.inference.geometry_checks import check_geometry
+from prefect_cvat.inference.coordinate_checks import check_geometry
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.messages.bounded_text import (
     MAX_MESSAGE_LENGTH,

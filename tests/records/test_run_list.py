@@ -19,7 +19,7 @@ from prefect_cvat.cli.app import app
 from prefect_cvat.exceptions import BadFunctionError, RunInProgressError, RunNotFoundError
 from prefect_cvat.records.run_list import list_runs, prune_runs
 from prefect_cvat.records.run_lock import exclusive_run, locks_folder
-from prefect_cvat.upload.undo import undo_run
+from prefect_cvat.upload.undo_annotations import undo_run
 
 YEAR = timedelta(days=365)
 

@@ -18,7 +18,8 @@ from prefect_cvat.records.annotation_index import (
     StoredMap,
     StoredRecords,
 )
-from prefect_cvat.runs.reports.run_report import MAX_FRAME_ERRORS, RunReport
+from prefect_cvat.runs.reports.report_counts import MAX_FRAME_ERRORS, count_failed
+from prefect_cvat.runs.reports.run_report import RunReport
 
 MEASURE = """
 import re, tempfile
@@ -310,7 +311,7 @@ def test_part_of_a_track_shows_the_same_as_the_track(frames, outside, begin, len
 def test_report_lists_the_first_failed_frames_and_counts_the_others():
     report = RunReport(task_id=1, task_name="", url="", function="", started=datetime.now(UTC))
     for first in range(0, MAX_FRAME_ERRORS + 500, 100):
-        report.count_failed(dict.fromkeys(range(first, first + 100), "no idea"))
+        count_failed(report, dict.fromkeys(range(first, first + 100), "no idea"))
     assert list(report.frame_errors) == list(range(MAX_FRAME_ERRORS))
     assert report.frames_failed == MAX_FRAME_ERRORS + 500
     assert "500 more frames failed" in report.lines()

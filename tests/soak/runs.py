@@ -33,7 +33,7 @@ CONTEXT.set_forkserver_preload(
         "prefect_cvat.runs.annotate_task",
         "prefect_cvat.runs.refine_task",
         "prefect_cvat.runs.track_task",
-        "prefect_cvat.upload.undo",
+        "prefect_cvat.upload.undo_annotations",
         "prefect_cvat.sandbox",
         "PIL.PngImagePlugin",
         "supervision",

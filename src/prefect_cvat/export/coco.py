@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from prefect_cvat.export.dataset import Annotation, Dataset, WriteSummary, unreadable_as_error
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import is_empty
+from prefect_cvat.geometry.clip_at_image_edge import is_empty
 from prefect_cvat.geometry.coco_format import box_of, keypoints_of, segmentation_of
 from prefect_cvat.geometry.outlines import WITH_AREA, has_outline
 from prefect_cvat.models import Attribute, InputTypeEnum, Label

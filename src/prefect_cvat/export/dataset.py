@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.export.file_names import FileNames
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import is_empty
+from prefect_cvat.geometry.clip_at_image_edge import is_empty
 from prefect_cvat.geometry.outlines import WITH_AREA
 from prefect_cvat.models import Label
 from prefect_cvat.number_set import NumberSet

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prefect_cvat.export.dataset import Annotation, Dataset, WriteSummary, unreadable_as_error
 from prefect_cvat.extras import import_library
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import clip_shape, is_empty
+from prefect_cvat.geometry.clip_at_image_edge import clip_shape, is_empty
 from prefect_cvat.geometry.coco_format import box_of
 from prefect_cvat.geometry.outlines import WITH_AREA, corners_of, has_outline
 from prefect_cvat.masks import decode_mask, mask_to_polygons

@@ -17,7 +17,7 @@ from prefect_cvat.auto_annotation.loading import load_function, load_function_fi
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.for_cvat_sdk.sdk_models import sdk_label, sdk_shape, sdk_tag
 from prefect_cvat.frames import Frame, UnnumberedFrame
-from prefect_cvat.geometry.clip_to_image import clip_keypoint, clip_shape
+from prefect_cvat.geometry.clip_at_image_edge import clip_keypoint, clip_shape
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.image_calls import preprocess_image
 from prefect_cvat.models import (

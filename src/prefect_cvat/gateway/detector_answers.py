@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.gateway.shown_labels import ShownLabel
-from prefect_cvat.geometry.clip_to_image import clip_keypoint, clip_shape
+from prefect_cvat.geometry.clip_at_image_edge import clip_keypoint, clip_shape
 from prefect_cvat.masks import decode_mask, mask_to_polygons
 from prefect_cvat.models import (
     AttributeValRequest,

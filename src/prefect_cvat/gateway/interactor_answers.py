@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prefect_cvat.auto_annotation.interface import InteractionResultAttributes
-from prefect_cvat.geometry.clip_to_image import clip_shape
+from prefect_cvat.geometry.clip_at_image_edge import clip_shape
 from prefect_cvat.geometry.outlines import corners_of
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.models import LabeledShapeRequest, ShapeType

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.bounding_box import WITHOUT_AREA, area, bounding_box, common_box
-from prefect_cvat.geometry.clip_to_image import is_empty
+from prefect_cvat.geometry.clip_at_image_edge import is_empty
 from prefect_cvat.geometry.coco_format import segmentation_of
 from prefect_cvat.geometry.outlines import has_outline
 

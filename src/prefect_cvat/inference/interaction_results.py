@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from prefect_cvat.auto_annotation.interface import InteractionResultAttributes
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.inference.geometry_checks import check_geometry, within_rounding
+from prefect_cvat.inference.coordinate_checks import check_geometry, within_rounding
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 
 __all__ = ["checked_result", "confidence_of"]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.inference.attribute_checks import AttributeChecks, attribute_checks, check_attribute_values
-from prefect_cvat.inference.geometry_checks import check_geometry
+from prefect_cvat.inference.coordinate_checks import check_geometry
 from prefect_cvat.models import (
     LabeledImageRequest,
     LabeledShapeRequest,

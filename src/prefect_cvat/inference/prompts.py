@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.auto_annotation.interface import InteractionFunctionContext, InteractionPrompts
-from prefect_cvat.geometry.clip_to_image import clip_point
+from prefect_cvat.geometry.clip_at_image_edge import clip_point
 
 __all__ = ["InteractionContext", "Prompts", "prompts_of"]
 

@@ -13,7 +13,7 @@ from prefect_cvat.auto_annotation.function_calls import as_list, place_of, read_
 from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import Clipping, clip_shape
+from prefect_cvat.geometry.clip_at_image_edge import Clipping, clip_shape
 from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
 from prefect_cvat.inference.interaction_results import checked_result, confidence_of
 from prefect_cvat.inference.prompts import InteractionContext, Prompts, prompts_of

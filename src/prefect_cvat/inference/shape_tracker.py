@@ -12,7 +12,7 @@ from prefect_cvat.auto_annotation.function_calls import place_of, read_spec
 from prefect_cvat.auto_annotation.interface import TrackableShape, TrackingFunction
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import Clipping
+from prefect_cvat.geometry.clip_at_image_edge import Clipping
 from prefect_cvat.inference.image_calls import preprocess_image
 from prefect_cvat.inference.tracking_calls import (
     ShapeContext,

@@ -18,8 +18,8 @@ from prefect_cvat.auto_annotation.interface import (
 )
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import Clipping, clip_shape
-from prefect_cvat.inference.geometry_checks import check_geometry
+from prefect_cvat.geometry.clip_at_image_edge import Clipping, clip_shape
+from prefect_cvat.inference.coordinate_checks import check_geometry
 from prefect_cvat.inference.image_calls import call_on_images
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 

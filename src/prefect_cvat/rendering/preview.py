@@ -13,7 +13,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
+from prefect_cvat.annotations.remapped_detections import Annotations, LabelRemapper
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector

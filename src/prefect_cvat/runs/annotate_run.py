@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from prefect_cvat.annotations.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
-from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
+from prefect_cvat.annotations.remapped_detections import Annotations, LabelRemapper
 from prefect_cvat.annotations.shapes_for_function import ShapesForFunction, has_automatic_shapes
 from prefect_cvat.auto_annotation.function_calls import check_sees_single_images, read_attribute
 from prefect_cvat.auto_annotation.interface import DetectionFunction

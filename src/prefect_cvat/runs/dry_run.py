@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import BatchDetections, ChunkBatch
-from prefect_cvat.geometry.clip_to_image import Clipping
+from prefect_cvat.geometry.clip_at_image_edge import Clipping
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.number_ranges import NumberRanges

@@ -17,13 +17,13 @@ import PIL.Image
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.content_digest import content_digest
-from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame
-from prefect_cvat.geometry.clip_to_image import Clipping
+from prefect_cvat.geometry.clip_at_image_edge import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.spooled_chunks import BatchChunks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.auto_annotation.function_calls import call_function, read_attribute
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client

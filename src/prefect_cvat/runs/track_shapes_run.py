@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
@@ -30,6 +30,7 @@ from prefect_cvat.runs.execution.job_uploads import make_folder
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
+from prefect_cvat.runs.reports.report_counts import count_clippings
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
 from prefect_cvat.tracking.shape_tracking_pass import TrackedShapes, TrackingPass, tracking_passes
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
@@ -249,7 +250,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
             self.report.track_frames = tracks.frames
             self.report.lost = sum(each.lost for each in self._passes)
             for each in self._passes:
-                self.report.count_clippings(each.clippings)
+                count_clippings(self.report, each.clippings)
             self.context.summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
         with self.context.timing("upload"):
             for with_sources in (False, True):

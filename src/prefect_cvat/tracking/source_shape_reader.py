@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.files.lines_by_frame import LinesByFrame
-from prefect_cvat.geometry.clip_to_image import is_empty
+from prefect_cvat.geometry.clip_at_image_edge import is_empty
 from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label

@@ -30,8 +30,8 @@ behind writes (both in `settings.py`).
    Remove nothing on frames that were left out, failed, or lack an annotation, and nothing that was added or
    changed after the baseline.
 
-**Undo** (`JobWriter.undo`, `undo.py`) removes annotations whose ids the server gave to this run, and those
-created by a request of unknown outcome (the rule of step 4), unless somebody has changed them.
+**Undo** (`JobWriter.undo`, `undo_annotations.py`) removes annotations whose ids the server gave to this run,
+and those created by a request of unknown outcome (the rule of step 4), unless somebody has changed them.
 
 A lock prevents two runs on a task on one machine (`records/run_lock.py`); Prefect's concurrency limits
 prevent them on several. If both fail, each run leaves the annotations of the other alone and reports

@@ -47,7 +47,7 @@ def undo(
     if run is None:
         _list_runs()
         return
-    from prefect_cvat.upload.undo import undo_run
+    from prefect_cvat.upload.undo_annotations import undo_run
 
     with given_server().connect() as client:
         done = undo_run(client, run, dry_run=options.dry_run)

@@ -9,7 +9,7 @@ from typing import Any
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clip_to_image import is_empty
+from prefect_cvat.geometry.clip_at_image_edge import is_empty
 from prefect_cvat.geometry.coco_format import box_of, keypoints_of, segmentation_of
 from prefect_cvat.geometry.outlines import WITH_AREA, has_outline
 from prefect_cvat.models import Label

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
 from prefect_cvat.annotations.content_digest import attribute_defaults
-from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.exceptions import BadFunctionError, DeviceError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.spooled_chunks import BatchChunks

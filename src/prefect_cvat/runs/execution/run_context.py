@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError
@@ -23,6 +23,7 @@ from prefect_cvat.planning.plan import Batch
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.review.frame_summary import FrameSummaries
 from prefect_cvat.runs.execution.stage_clock import StageClock, Stopwatch
+from prefect_cvat.runs.reports.report_counts import count_batch
 from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["RunContext", "Workspace"]
@@ -104,7 +105,7 @@ class RunContext:
     def count(self, annotations: Annotations) -> None:
         """Add the annotations of a batch to the report."""
         with self.updating_report() as report:
-            report.count(annotations)
+            count_batch(report, annotations)
             self.failed_frames.update(annotations.errors)
             self.summaries.extend(annotations.summaries)
 

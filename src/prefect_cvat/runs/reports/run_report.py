@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
-from itertools import islice
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from prefect_cvat.annotations.label_remapping import Annotations
-from prefect_cvat.geometry.clip_to_image import Clipping
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
 from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.review.score_histogram import SCORE_BINS
-from prefect_cvat.runs.reports.report_table import render_table
+from prefect_cvat.runs.reports.notebook_table import render_table
 
-__all__ = ["MAX_FRAME_ERRORS", "RunReport", "cached_frames"]
+__all__ = ["RunReport", "cached_frames"]
 
 
 MAX_REVIEW_LINES = 5
@@ -26,9 +20,6 @@ MAX_REVIEW_LINES = 5
 
 MAX_REVIEW_ROWS = 10
 """Maximum number of frames to review in the table of a notebook."""
-
-MAX_FRAME_ERRORS = 1000
-"""Maximum number of errors on frames in a report."""
 
 MAX_UNMATCHED_LABELS = 5
 """Maximum number of unmatched labels that `lines` lists."""
@@ -81,7 +72,7 @@ class RunReport(BaseModel):
         refined: Number of shapes with a result of the interaction function.
         not_refined: Number of shapes without a result; they stay unchanged.
         frames_failed: Number of frames skipped because the function failed on them.
-        frame_errors: Errors on the first `MAX_FRAME_ERRORS` of these frames, by frame.
+        frame_errors: Errors on the first 1000 of these frames, by frame.
         learned: What was learned from corrections and used, or why nothing was; else empty.
         review: The frames to review first, by expected corrections.
         issues_opened: Number of frames on which an issue was opened in CVAT.
@@ -177,25 +168,6 @@ class RunReport(BaseModel):
         """Number of failed frames without an entry in `frame_errors`."""
         return max(0, self.frames_failed - len(self.frame_errors))
 
-    def count(self, annotations: Annotations) -> None:
-        """Add the annotations of a batch."""
-        self.frames += annotations.frames
-        self.batches += 1
-        self.labels = dict(Counter(self.labels) + annotations.labels)
-        for (label, number), count in annotations.scores.items():
-            self.scores.setdefault(label, [0] * SCORE_BINS)[number] += count
-        self.count_clippings(annotations.clippings)
-        self.below_threshold += annotations.below_threshold
-        self.overlapping_existing += annotations.overlapping_existing
-        self.unmatched = dict(Counter(self.unmatched) + annotations.unmatched)
-        self.count_failed(annotations.errors)
-
-    def count_failed(self, errors: Mapping[int, str]) -> None:
-        """Add errors on skipped frames."""
-        self.frames_failed += len(errors)
-        room = max(0, MAX_FRAME_ERRORS - len(self.frame_errors))
-        self.frame_errors.update(islice(errors.items(), room))
-
     @property
     def frames_per_second(self) -> float:
         """Frames per second of the whole run."""
@@ -210,13 +182,6 @@ class RunReport(BaseModel):
     def without_score(self) -> int:
         """Number of annotations in `labels` without a score."""
         return sum(self.labels.values()) - sum(sum(counts) for counts in self.scores.values())
-
-    def count_clippings(self, counts: Mapping[Clipping, int]) -> None:
-        """Add counts of clipped and dropped shapes."""
-        self.clipped += counts.get(Clipping.CUT, 0)
-        self.reordered += counts.get(Clipping.REORDERED, 0)
-        self.outside += counts.get(Clipping.OUTSIDE, 0)
-        self.empty_shapes += counts.get(Clipping.EMPTY, 0)
 
     def lines(self) -> list[str]:
         """The report as plain lines, for a terminal or a log."""

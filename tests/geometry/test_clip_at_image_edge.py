@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from prefect_cvat.auto_annotation import cuboid, ellipse, mask, points, polygon, polyline, rectangle
-from prefect_cvat.geometry.clip_to_image import Clipping, clip_shape
+from prefect_cvat.geometry.clip_at_image_edge import Clipping, clip_shape
 from prefect_cvat.masks import decode_mask, encode_mask
 
 WIDTH, HEIGHT = 100, 50

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from prefect_cvat.annotations.existing_annotations import ExistingOnFrame
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, serialize, shape_body
 from prefect_cvat.frames import Frame, FrameDetections
-from prefect_cvat.geometry.clip_to_image import Clipping, clip_keypoint, clip_shape
+from prefect_cvat.geometry.clip_at_image_edge import Clipping, clip_keypoint, clip_shape
 from prefect_cvat.models import (
     AttributeValRequest,
     LabeledImageRequest,

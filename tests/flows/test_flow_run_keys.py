@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 from command_line import run_code
 from flow_functions import counted_models, on_device
 from prefect_cvat.auto_annotation.function_calls import close_function
-from prefect_cvat.flows.flow_run_tags import function_key, load_function_key, run_key, shard_key
+from prefect_cvat.flows.flow_run_keys import function_key, load_function_key, run_key, shard_key
 from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.inference.function_digest.named_files import digests_of_named_files
@@ -109,7 +109,7 @@ def helped(tmp_path, monkeypatch):
 
 def version_in_a_process_of_its_own(folder):
     code = (
-        "from prefect_cvat.flows.flow_run_tags import function_key\n"
+        "from prefect_cvat.flows.flow_run_keys import function_key\n"
         "from prefect_cvat.function_block import CvatFunction\n"
         "function = CvatFunction(function='helped_function')\n"
         "print(function_key(function, function.get_function(), warn=print))"

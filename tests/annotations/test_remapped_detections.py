@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
+from prefect_cvat.annotations.remapped_detections import Annotations, LabelRemapper
 from prefect_cvat.auto_annotation import label_spec, rectangle, tag
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.models import Label
