@@ -23,7 +23,7 @@ from servers import in_child, log_in, make_task, measured, photo, sandbox
 
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.media.image_decoding import open_image, usable_cores
+from prefect_cvat.media.untrusted_images import open_image, usable_cores
 
 SIZE = (1920, 1080)
 BATCH = 8

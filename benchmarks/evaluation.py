@@ -40,7 +40,7 @@ from prefect_cvat.evaluation.thresholds import best_thresholds
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.untrusted_images import open_image
 from prefect_cvat.models import Label
 
 WIDTH, HEIGHT = 768, 576

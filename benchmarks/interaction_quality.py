@@ -25,7 +25,7 @@ from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.untrusted_images import open_image
 
 Bitmap = NDArray[np.bool_]
 LARGE = 32 * 32

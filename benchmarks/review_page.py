@@ -22,7 +22,7 @@ import PIL.Image
 
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.untrusted_images import open_image
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.rendering.run_page import write_run_page
 from prefect_cvat.runs.annotate_run import AnnotateRun

@@ -46,7 +46,7 @@ from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
 from prefect_cvat.rendering.run_page import write_run_page
 from prefect_cvat.rendering.run_report_markdown import escape, task_link
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings

@@ -16,7 +16,7 @@ from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["annotate_task"]
 

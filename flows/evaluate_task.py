@@ -47,7 +47,7 @@ from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.rendering.run_report_markdown import escape
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, warn_if_not_drawn
 from prefect_cvat.tasks.evaluation_artifacts import publish_evaluation
 from prefect_cvat.tasks.prefect_limits import server_slot

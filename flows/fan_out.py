@@ -26,7 +26,7 @@ from pydantic_core import to_jsonable_python
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.final_state import is_cancelled
 from prefect_cvat.flows.flow_run_keys import last_run, shard_key
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 
 __all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "run_all"]
 

@@ -27,8 +27,8 @@ from pydantic_core import to_jsonable_python
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.functions_in_parameters import with_device
+from prefect_cvat.auto_annotation.labels_for_factories import labels_of_task
 from prefect_cvat.auto_annotation.loading import find_function, parse_parameters
-from prefect_cvat.auto_annotation.task_labels import labels_of_task
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity

@@ -14,7 +14,7 @@ from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["refine_task"]
 

@@ -41,7 +41,7 @@ from prefect_cvat.rendering.run_report_markdown import Outcome, escape, task_lin
 from prefect_cvat.runs.execution.pipeline import run_pipeline
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.failed_run import describe_remaining
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.review_page import publish_page

@@ -17,7 +17,7 @@ from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track_task"]

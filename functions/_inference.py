@@ -10,7 +10,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 
 __all__ = ["choose_device", "gather", "image_to_bytes", "image_to_tensor", "memory_format"]
 

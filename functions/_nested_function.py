@@ -10,8 +10,8 @@ import PIL.Image
 from prefect_cvat.auto_annotation import BadFunctionError, DetectionFunction, DetectionFunctionContext
 from prefect_cvat.auto_annotation.function_calls import check_sees_single_images
 from prefect_cvat.auto_annotation.function_for_task import make_function, wait_for_labels
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 from prefect_cvat.auto_annotation.loading import load_function, takes_parameter
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
 
 __all__ = ["check_can_be_nested", "detect_on", "made_for"]
 

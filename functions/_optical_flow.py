@@ -16,8 +16,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 
 __all__ = ["Appearance", "Array", "Picture", "fit_similarity", "flow", "import_opencv", "moved"]
 

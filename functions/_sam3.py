@@ -15,8 +15,8 @@ from torch import Tensor
 
 from prefect_cvat import models
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.label_prompts import LabelPrompts
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument

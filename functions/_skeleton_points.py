@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prefect_cvat.auto_annotation import BadFunctionError, DetectionFunction
 from prefect_cvat.auto_annotation.label_prompts import readable
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import quoted_list
 

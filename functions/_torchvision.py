@@ -27,12 +27,12 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     label_spec,
 )
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._inference import choose_device, gather, memory_format
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._openvino import Runtime, choose_runtime
 from prefect_cvat.auto_annotation.functions._openvino_conversion import with_openvino
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._torch_threads import torch_on_one_thread
 from prefect_cvat.auto_annotation.functions.nanodet_coco import NanoDet
 

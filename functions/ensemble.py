@@ -17,7 +17,7 @@ from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.functions._ensemble import EnsembleFunction, ThreeStepEnsemble, Weight
 from prefect_cvat.auto_annotation.functions._named_functions import named_functions
 from prefect_cvat.auto_annotation.functions._nested_function import check_can_be_nested
-from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, TaskLabel
 from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 

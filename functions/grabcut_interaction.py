@@ -20,8 +20,8 @@ from prefect_cvat.auto_annotation import (
     InteractionPrompts,
     InteractionResultShape,
 )
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.masks import encode_mask
 
 __all__ = ["GrabCutFunction", "create"]

@@ -9,9 +9,9 @@ import PIL.Image
 from torch import Tensor
 
 from prefect_cvat.auto_annotation.functions._classes import Classes
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._inference import image_to_bytes
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions.nanodet_coco import INPUT_SIZE, load_categories, load_model
 from prefect_cvat.auto_annotation.functions.torchvision_detection import TorchvisionDetectionFunction
 

@@ -24,7 +24,6 @@ from prefect_cvat.auto_annotation import (
     rectangle,
 )
 from prefect_cvat.auto_annotation.functions._batches import Batches
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._extras import import_extra
 from prefect_cvat.auto_annotation.functions._onnx_file import digest_of_files, external_data_files
 from prefect_cvat.auto_annotation.functions._onnx_head_recognition import recognize_head
@@ -43,6 +42,7 @@ from prefect_cvat.auto_annotation.functions._onnx_labels import (
     names_in_metadata,
 )
 from prefect_cvat.auto_annotation.functions._onnx_session import Session, choose_execution
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 
 __all__ = ["OnnxDetectionFunction", "create"]
 

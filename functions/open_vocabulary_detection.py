@@ -20,16 +20,16 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     rectangle,
 )
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._grounding_dino import GroundingDino
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._omdet_turbo import OmDetTurbo
 from prefect_cvat.auto_annotation.functions._owl import Owl
 from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._transformers import Kind, described, is_a, load
 from prefect_cvat.auto_annotation.functions._word_models import Found, WordModel
 from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
-from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, TaskLabel
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import quoted_list
 

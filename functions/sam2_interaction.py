@@ -20,10 +20,10 @@ from prefect_cvat.auto_annotation import (
     InteractionResultAttributes,
     InteractionResultShape,
 )
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._sam2 import load_sam2, mask_at
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.masks import encode_mask
 
 __all__ = ["Sam2InteractionFunction", "create"]

@@ -43,7 +43,7 @@ from prefect_cvat.auto_annotation.functions._sam3_prompting import (
 )
 from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
 from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
-from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, TaskLabel
 
 __all__ = ["Sam3DetectionFunction", "create"]
 

@@ -33,7 +33,7 @@ from prefect_cvat.auto_annotation.functions._sam3 import (
 from prefect_cvat.auto_annotation.functions._sam3_session import FollowedObject, Sam3Session
 from prefect_cvat.auto_annotation.functions._shapes import mask_points
 from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
-from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, TaskLabel
 
 __all__ = ["Sam3WordTrackingFunction", "create"]
 

@@ -19,7 +19,6 @@ from prefect_cvat.auto_annotation import (
     rectangle,
 )
 from prefect_cvat.auto_annotation.functions._classes import NOT_AN_OBJECT, Classes
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import (
     Item,
     ModelFunction,
@@ -28,6 +27,7 @@ from prefect_cvat.auto_annotation.functions._model_function import (
 from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
 from prefect_cvat.auto_annotation.functions._segmentation import Segmentation, segmentation_of
 from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._transformers import Kind, described, load
 
 __all__ = ["TransformersFunction", "create"]

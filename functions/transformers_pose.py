@@ -24,17 +24,17 @@ from prefect_cvat.auto_annotation import (
     skeleton,
     skeleton_label_spec,
 )
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction, to_float32
 from prefect_cvat.auto_annotation.functions._nested_function import detect_on, made_for
 from prefect_cvat.auto_annotation.functions._pretrained import PretrainedOptions
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._skeleton_points import (
     points_of_keypoints,
     skeletons_by_label,
     wanted_skeletons,
 )
 from prefect_cvat.auto_annotation.functions._transformers import Kind, described, load
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 from prefect_cvat.geometry.bounding_box import WITHOUT_AREA, bounding_box
 from prefect_cvat.inference.output_checks import OutputChecker
 

@@ -29,9 +29,9 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.functions._classes import Classes
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._shapes import COCO_KEYPOINTS, Keypoints, mask_shapes
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._ultralytics import (
     import_ultralytics,
     make_predictor,

@@ -23,7 +23,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
 from prefect_cvat.tasks.run_in_slots import run_in_slots
 

@@ -34,7 +34,7 @@ from prefect_cvat.rendering.run_report_markdown import Outcome, escape, render_m
 from prefect_cvat.rendering.sample_frames import Drawing, draw_sample_frames
 from prefect_cvat.rendering.score_plot import plot_scores
 from prefect_cvat.runs.execution.progress_bar import LoggedProgress
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks.client_retries import client_retries
 
 __all__ = [

@@ -7,7 +7,7 @@ import pytest
 
 from prefect_cvat import exceptions
 from prefect_cvat.exceptions import ApiError, IncompleteRunError, PrefectCvatError
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 ALL = [getattr(exceptions, name) for name in exceptions.__all__ if name != "is_transient"]
 

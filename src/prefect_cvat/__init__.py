@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_cvat import exceptions, models
-    from prefect_cvat.auto_annotation.task_labels import TaskLabel, TaskLabelAttribute
+    from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel, TaskLabelAttribute
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation.comparison.task_comparison import TaskComparison, compare_task
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prefect_cvat.options.track_options import TrackOptions
     from prefect_cvat.runs.annotate_task import annotate_task
     from prefect_cvat.runs.refine_task import refine_task
-    from prefect_cvat.runs.reports.run_report import RunReport
+    from prefect_cvat.runs.reports.report_model import RunReport
     from prefect_cvat.runs.track_task import track_task
     from prefect_cvat.upload.undo_annotations import UndoReport, undo_run
 
@@ -71,12 +71,12 @@ _MODULES = {
     "Options": "prefect_cvat.options.run_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
     "RefineOptions": "prefect_cvat.options.refine_options",
-    "RunReport": "prefect_cvat.runs.reports.run_report",
+    "RunReport": "prefect_cvat.runs.reports.report_model",
     "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
     "TaskComparison": "prefect_cvat.evaluation.comparison.task_comparison",
     "TaskEvaluation": "prefect_cvat.evaluation.task_evaluation",
-    "TaskLabel": "prefect_cvat.auto_annotation.task_labels",
-    "TaskLabelAttribute": "prefect_cvat.auto_annotation.task_labels",
+    "TaskLabel": "prefect_cvat.auto_annotation.labels_for_factories",
+    "TaskLabelAttribute": "prefect_cvat.auto_annotation.labels_for_factories",
     "TrackOptions": "prefect_cvat.options.track_options",
     "UndoReport": "prefect_cvat.upload.undo_annotations",
     "annotate_task": "prefect_cvat.runs.annotate_task",

@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 from prefect_cvat.messages.bounded_text import shorten
 
 if TYPE_CHECKING:
-    from prefect_cvat.runs.reports.run_report import RunReport
+    from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = [
     "ApiError",

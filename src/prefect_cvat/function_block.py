@@ -12,7 +12,7 @@ from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 from prefect_cvat.secret_parameters import secrets_hidden, with_secrets
 
 __all__ = ["CvatFunction"]

@@ -13,8 +13,8 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, make_function, wait_for_labels
 from prefect_cvat.auto_annotation.functions import tiled
+from prefect_cvat.auto_annotation.labels_for_factories import labels_of_task, parse_labels
 from prefect_cvat.auto_annotation.loading import load_function_file, load_function_module
-from prefect_cvat.auto_annotation.task_labels import labels_of_task, parse_labels
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.models import Label
 

@@ -7,7 +7,7 @@ import pytest
 from coloured_tasks import BLUE, RED, coloured_picture, create_coloured_task, draw
 from flow_functions import coloured_areas
 from prefect_cvat.auto_annotation import label_spec, prompts_for_labels
-from prefect_cvat.auto_annotation.task_labels import labels_of_task
+from prefect_cvat.auto_annotation.labels_for_factories import labels_of_task
 from prefect_cvat.evaluation.prompt_trial import suggested_wordings, try_prompts
 from prefect_cvat.evaluation.report.prompt_trial_report import prompt_lines, write_prompts
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, NothingToEvaluateError

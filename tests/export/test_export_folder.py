@@ -15,7 +15,7 @@ from export.exported import (
 )
 from pictures import picture
 from prefect_cvat.export import export_task
-from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.frame_file_names import FileNames
 from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.export.output_folder import LOCK
 from prefect_cvat.frames import ChunkFile, Frame

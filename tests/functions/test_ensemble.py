@@ -26,8 +26,8 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.functions import ensemble, tiled
 from prefect_cvat.auto_annotation.functions._weighted_boxes import fuse_boxes
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest

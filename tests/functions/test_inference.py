@@ -5,13 +5,13 @@ import skimage.data
 import torch
 
 from prefect_cvat.auto_annotation.functions._batches import Batches
-from prefect_cvat.auto_annotation.functions._eight_bit_rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._inference import (
     choose_device,
     gather,
     image_to_tensor,
     memory_format,
 )
+from prefect_cvat.auto_annotation.functions._sixteen_bit_to_rgb import to_rgb
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_options_of_from_pretrained_are_taken():
 def test_misspelt_parameter_is_named_in_python(function):
     import importlib
 
-    from prefect_cvat.auto_annotation.task_labels import TaskLabel
+    from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 
     create = importlib.import_module(f"prefect_cvat.auto_annotation.functions.{function}").create
     labels = {"task_labels": [TaskLabel("car", "any")]} if "task_labels" in create.__annotations__ else {}

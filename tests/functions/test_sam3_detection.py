@@ -10,7 +10,7 @@ from prefect_cvat.auto_annotation import ExistingShape
 from prefect_cvat.auto_annotation.functions import sam3_detection
 from prefect_cvat.auto_annotation.functions._device_memory import suggesting_the_cpu
 from prefect_cvat.auto_annotation.functions._sam3_exemplars import exemplars_of
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.inference.output_checks import OutputChecker

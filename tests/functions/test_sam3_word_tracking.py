@@ -7,7 +7,7 @@ import skimage.data
 import torch
 
 from prefect_cvat.auto_annotation.functions import sam3_word_tracking
-from prefect_cvat.auto_annotation.task_labels import TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError
 from prefect_cvat.inference.detection_calls import DetectionContext
 from prefect_cvat.inference.output_checks import OutputChecker

@@ -24,7 +24,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import open_frames
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.media.untrusted_images import decode_pixels
 from prefect_cvat.rendering.preview import open_image_files
 from prefect_cvat.sandbox.media.images import BrokenImageError, inspect
 
@@ -277,7 +277,7 @@ import PIL.Image
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.media.untrusted_images import decode_pixels
 from prefect_cvat.frames import Frame
 from prefect_cvat.media.image_chunk import read_image
 

@@ -10,7 +10,7 @@ from prefect_cvat.exceptions import NotFoundError, OrganizationError
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.planning.task_search import TaskSelection, find_tasks, has_unannotated_frames
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.sandbox import Sandbox
 

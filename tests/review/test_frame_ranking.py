@@ -31,7 +31,7 @@ from prefect_cvat.review.frame_summary import (
 )
 from prefect_cvat.review.track_uncertainty import TrackSummaries, TrackSummary
 from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 NAMES = {1: "car", 2: "truck", 3: "dog"}

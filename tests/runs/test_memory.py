@@ -18,8 +18,8 @@ from prefect_cvat.records.annotation_index import (
     StoredMap,
     StoredRecords,
 )
-from prefect_cvat.runs.reports.report_counts import MAX_FRAME_ERRORS, count_failed
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.frame_and_annotation_counts import MAX_FRAME_ERRORS, count_failed
+from prefect_cvat.runs.reports.report_model import RunReport
 
 MEASURE = """
 import re, tempfile
@@ -121,7 +121,7 @@ def measure(n):
 """
 
 NAMES = """
-from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.frame_file_names import FileNames
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.planning.planned_frames import PlannedFrames
 

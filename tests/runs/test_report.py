@@ -16,7 +16,7 @@ from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.rendering.run_report_markdown import render_markdown
 from prefect_cvat.rendering.score_plot import plot_scores
 from prefect_cvat.review.score_histogram import SCORE_BINS, score_bin
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 HOSTILE = "<img src=x onerror=alert(1)> | **b** [a](javascript:b) `c` _d_ \\| www.e.com &lt;\n# f"

@@ -17,7 +17,7 @@ from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.runs.execution import run
 from prefect_cvat.runs.execution.job_uploads import JobUploads
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tracking.track_merger import TrackMerger
 from prefect_cvat.upload import replacement, undo
 from prefect_cvat.upload.job_ledger import JobLedger

@@ -18,7 +18,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.rendering.sample_frames import Drawing
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks.artifacts import draw_frames, publish_report
 from prefect_proxy import prefect_proxy
 

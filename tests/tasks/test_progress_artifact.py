@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from artifact_runs import all_that_is_logged, artifacts_of, cars, run_flow
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import ArtifactProgress
 from prefect_proxy import prefect_proxy

@@ -10,7 +10,7 @@ from prefect_cvat.auto_annotation.exceptions import *  # noqa: F403
 from prefect_cvat.auto_annotation.factories import *  # noqa: F403
 from prefect_cvat.auto_annotation.interface import *  # noqa: F403
 from prefect_cvat.auto_annotation.label_prompts import LabelPrompts, prompts_for_labels
-from prefect_cvat.auto_annotation.task_labels import TaskLabel, TaskLabelAttribute
+from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel, TaskLabelAttribute
 
 if TYPE_CHECKING:
     from prefect_cvat.runs.annotate_task import annotate_task

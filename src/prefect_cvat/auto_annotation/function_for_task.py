@@ -22,7 +22,7 @@ from prefect_cvat.auto_annotation.factory_calls import (
     takes_no_prompts,
 )
 from prefect_cvat.auto_annotation.function_calls import close_function
-from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel, parse_labels
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, TaskLabel, parse_labels
 from prefect_cvat.exceptions import FunctionLoadError
 
 __all__ = ["ForTask", "FunctionForTask", "make_function", "takes_prompts", "wait_for_labels"]

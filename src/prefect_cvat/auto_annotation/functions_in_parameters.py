@@ -10,8 +10,8 @@ from typing import Any
 from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
 from prefect_cvat.auto_annotation.function_calls import close_function
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts
 from prefect_cvat.auto_annotation.loading import find_function, load_function, takes_parameter
-from prefect_cvat.auto_annotation.task_labels import Prompts
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.messages.argument_names import argument
 

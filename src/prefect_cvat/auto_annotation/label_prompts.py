@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prefect_cvat.auto_annotation.task_labels import Prompts, TaskLabel
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, TaskLabel
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize, quoted_list

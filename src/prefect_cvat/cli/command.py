@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from prefect_cvat.cli.debug import debug_option
 from prefect_cvat.messages.argument_names import arguments_as_options
 from prefect_cvat.number_ranges import NumberRanges
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = [
     "TASK_ID",

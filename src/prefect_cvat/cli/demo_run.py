@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.extras import import_library
-from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.untrusted_images import open_image
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.options.frame_options import Selection
@@ -28,7 +28,7 @@ from prefect_cvat.rendering.run_page import page_of_run
 from prefect_cvat.sandbox import Nuclio, Sandbox
 
 if TYPE_CHECKING:
-    from prefect_cvat.runs.reports.run_report import RunReport
+    from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["run_demo"]
 

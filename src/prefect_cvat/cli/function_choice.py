@@ -10,7 +10,7 @@ import click
 from pydantic import Field
 
 from prefect_cvat.options.execution_options import ModelOptions
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = ["FunctionChoice"]
 

@@ -8,7 +8,7 @@ from prefect_cvat.exceptions import StorageError
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.records.record_reader import find_run, read_reports, read_run
 from prefect_cvat.records.run_list import ListedRun, list_run
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["ShownRun", "read_recorded_run"]
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.files.output_file import check_writable
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = [
     "DryRunOptions",

@@ -20,7 +20,7 @@ from prefect_cvat.runs.execution.progress_bar import LoggedProgress, Progress, T
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.dry_run_report import DryRun
 from prefect_cvat.runs.reports.failed_run import describe_remaining, undo_command
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.termination import Terminated
 
 __all__ = ["execute", "execute_run", "progress_bar", "report_lines", "write_page"]

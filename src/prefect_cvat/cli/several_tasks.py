@@ -27,7 +27,7 @@ from prefect_cvat.messages.bounded_text import one_line, shorten
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.dry_run_report import DryRun
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["SeveralReports", "execute_several"]
 

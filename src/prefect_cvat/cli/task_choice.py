@@ -10,7 +10,7 @@ import click
 from pydantic import Field
 
 from prefect_cvat.cli.command import is_given
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 from prefect_cvat.options.task_selection_options import TaskSelection
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import click
 from pydantic import Field
 
 from prefect_cvat.options.evaluation_options import EvaluationOptions
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 if TYPE_CHECKING:
     from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource

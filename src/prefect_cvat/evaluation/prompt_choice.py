@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect_cvat.auto_annotation.label_prompts import FOUND_TYPES, prompts_for_labels, readable, same_words
-from prefect_cvat.auto_annotation.task_labels import Prompts, labels_of_task
+from prefect_cvat.auto_annotation.labels_for_factories import Prompts, labels_of_task
 from prefect_cvat.evaluation.report.prompt_trial_report import LEAST_AP50, WordingResult
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.models import Label

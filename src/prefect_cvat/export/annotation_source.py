@@ -26,7 +26,7 @@ from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.pipeline import Submitter, ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["SourceAnnotations", "detect_annotations", "read_from_server"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.frame_file_names import FileNames
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clip_at_image_edge import is_empty
 from prefect_cvat.geometry.outlines import WITH_AREA

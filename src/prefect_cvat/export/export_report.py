@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.runs.reports.run_report import cached_frames
+from prefect_cvat.runs.reports.report_model import cached_frames
 
 __all__ = ["ExportReport"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.frame_file_names import FileNames
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_chunk import ZipChunk, check_size
-from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.untrusted_images import open_image
 
 __all__ = ["ImageFolder"]
 

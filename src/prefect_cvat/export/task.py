@@ -18,7 +18,7 @@ from prefect_cvat.export.annotation_source import SourceAnnotations, detect_anno
 from prefect_cvat.export.coco import write_coco
 from prefect_cvat.export.dataset import Dataset, WriteSummary
 from prefect_cvat.export.export_report import ExportReport
-from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.frame_file_names import FileNames
 from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.export.output_folder import atomic_folder
 from prefect_cvat.export.yolo import import_supervision, write_yolo

@@ -25,7 +25,7 @@ from prefect_cvat.gateway.function_host import FunctionHost
 from prefect_cvat.gateway.functions import Functions
 from prefect_cvat.gateway.refusals import Refusal, reason_phrase
 from prefect_cvat.gateway.waiting_memory import WaitingMemory
-from prefect_cvat.media.image_decoding import usable_cores
+from prefect_cvat.media.untrusted_images import usable_cores
 from prefect_cvat.options.gateway_options import GatewayOptions
 
 __all__ = ["HttpServer"]

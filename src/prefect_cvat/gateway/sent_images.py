@@ -12,7 +12,7 @@ import PIL.Image
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame, UnnumberedFrame
 from prefect_cvat.gateway.refusals import Refusal
-from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes, open_image
+from prefect_cvat.media.untrusted_images import decode_pixels, decoding_bytes, open_image
 
 __all__ = ["SentImage"]
 

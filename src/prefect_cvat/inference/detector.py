@@ -24,7 +24,7 @@ from prefect_cvat.inference.image_feed import (
     max_fed_bytes,
 )
 from prefect_cvat.inference.output_checks import OutputChecker
-from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
+from prefect_cvat.media.untrusted_images import MIN_BYTES_PER_PIXEL
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.planning.label_mapping import LabelMapping
 

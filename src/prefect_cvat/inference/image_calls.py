@@ -10,7 +10,7 @@ import PIL.Image
 from prefect_cvat.auto_annotation.function_calls import call_function
 from prefect_cvat.auto_annotation.interface import InteractionFunction, TrackingFunction
 from prefect_cvat.frames import Frame
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.media.untrusted_images import decode_pixels
 
 __all__ = ["call_on_images", "preprocess_image"]
 

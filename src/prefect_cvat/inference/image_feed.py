@@ -14,8 +14,13 @@ import PIL.Image
 
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.frames import Frame
-from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL, decode_pixels, decoding_bytes, usable_cores
 from prefect_cvat.media.pixel_memory import reusing_pixel_memory
+from prefect_cvat.media.untrusted_images import (
+    MIN_BYTES_PER_PIXEL,
+    decode_pixels,
+    decoding_bytes,
+    usable_cores,
+)
 
 __all__ = ["FedImage", "FedImages", "ImageFeed", "OpenedImages", "Preprocess", "max_fed_bytes"]
 

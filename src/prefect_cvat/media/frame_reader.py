@@ -18,8 +18,8 @@ import PIL.Image
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.image_chunk import ZipChunk
-from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
 from prefect_cvat.media.prefetch import prefetch
+from prefect_cvat.media.untrusted_images import MIN_BYTES_PER_PIXEL
 from prefect_cvat.media.video_chunk import VideoChunk
 
 __all__ = ["ChunkSource", "open_chunk", "open_frames", "open_frames_reversed"]

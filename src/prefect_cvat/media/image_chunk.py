@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Self
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import (
+from prefect_cvat.media.untrusted_images import (
     MIN_BYTES_PER_PIXEL,
     check_memory,
     decoding_bytes,

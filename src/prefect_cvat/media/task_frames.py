@@ -12,7 +12,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, Frame, Quality
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.media.untrusted_images import decode_pixels
 from prefect_cvat.planning.plan import Plan
 
 __all__ = ["read_task_frames"]

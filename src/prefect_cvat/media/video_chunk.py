@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import check_memory, usable_cores
 from prefect_cvat.media.mp4_index import check_mp4_index
+from prefect_cvat.media.untrusted_images import check_memory, usable_cores
 from prefect_cvat.messages.plurals import pluralize
 
 if TYPE_CHECKING:

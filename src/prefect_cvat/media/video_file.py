@@ -12,7 +12,7 @@ import PIL.Image
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.extras import import_library
 from prefect_cvat.frames import Frame
-from prefect_cvat.media.image_decoding import check_memory
+from prefect_cvat.media.untrusted_images import check_memory
 from prefect_cvat.media.video_chunk import BYTES_PER_PIXEL, TURNS
 from prefect_cvat.messages.plurals import pluralize
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.options.label_and_threshold_options import none_if_empty, read_label_map
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = ["AgainstKind", "ComparisonOptions", "EvaluationOptions"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 
 __all__ = ["Existing", "ExistingOptions", "ExistingSource", "ReplacementOptions"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = ["ExportOptions"]
 

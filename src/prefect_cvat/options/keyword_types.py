@@ -17,7 +17,7 @@ from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing_annotation_options import Existing, ExistingSource
 from prefect_cvat.options.label_and_threshold_options import LabelMap, Prompts
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 from prefect_cvat.options.refine_options import PromptingType
 
 __all__ = ["AnnotateKeywords", "RefineKeywords", "TrackKeywords", "documented"]

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PlainValidator
 
 from prefect_cvat.options.frame_options import NUMBERS_IN_FORM, TEXT_IN_JSON, read_frame_numbers
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = ["LearnOptions"]
 

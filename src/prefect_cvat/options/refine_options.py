@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, Field
 
 from prefect_cvat.models import SourceEnum
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel, list_or_none
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel, list_or_none
 
 __all__ = ["PROMPTING_TYPES", "PromptingType", "RefineOptions"]
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.models import SourceEnum
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel, list_or_none
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel, list_or_none
 
 __all__ = ["Direction", "ShapeTrackingOptions"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 
 __all__ = ["TrackOptions", "Tracker"]
 

@@ -16,7 +16,7 @@ import PIL.Image
 
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media.image_decoding import decode_pixels, open_image
+from prefect_cvat.media.untrusted_images import decode_pixels, open_image
 from prefect_cvat.messages.html_text import escape_html
 
 __all__ = ["AnnotatedFrame", "Colors", "Palette", "render_frame", "shrink_image", "shrunk"]

@@ -17,7 +17,7 @@ from prefect_cvat.annotations.remapped_detections import Annotations, LabelRemap
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
-from prefect_cvat.media.image_decoding import (
+from prefect_cvat.media.untrusted_images import (
     MIN_BYTES_PER_PIXEL,
     check_memory,
     decode_pixels,

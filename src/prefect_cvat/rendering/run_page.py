@@ -19,7 +19,7 @@ from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.review_page.writer import list_section, render_review_page, write_review_page
 from prefect_cvat.rendering.sample_frames import each_on_frames, label_names
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["fetch_page_images", "page_of_run", "write_run_page"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.review.score_histogram import SCORE_BINS
-from prefect_cvat.runs.reports.run_report import RunReport, cached_frames
+from prefect_cvat.runs.reports.report_model import RunReport, cached_frames
 
 __all__ = ["Outcome", "escape", "render_markdown", "task_link"]
 

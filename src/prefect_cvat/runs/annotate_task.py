@@ -13,7 +13,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import progress_on
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["annotate_task"]
 

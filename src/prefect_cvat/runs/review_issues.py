@@ -35,7 +35,7 @@ from prefect_cvat.http.retry_policy import MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME
 from prefect_cvat.planning.plan import TaskInfo
 from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.sending.job_requests import LONGEST_PAUSE, seconds_until_certain
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.reports.report_counts import MAX_FRAME_ERRORS
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.frame_and_annotation_counts import MAX_FRAME_ERRORS
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["make_shards", "merge_reports"]
 

@@ -30,7 +30,7 @@ from prefect_cvat.runs.execution.job_uploads import make_folder
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
-from prefect_cvat.runs.reports.report_counts import count_clippings
+from prefect_cvat.runs.reports.frame_and_annotation_counts import count_clippings
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
 from prefect_cvat.tracking.shape_tracking_pass import TrackedShapes, TrackingPass, tracking_passes
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader

@@ -7,7 +7,7 @@ from typing import Any, Unpack, cast
 from prefect_cvat.auto_annotation.function_calls import read_spec
 from prefect_cvat.auto_annotation.function_for_task import ForTask, FunctionForTask, wait_for_labels
 from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
-from prefect_cvat.auto_annotation.task_labels import labels_of_task
+from prefect_cvat.auto_annotation.labels_for_factories import labels_of_task
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.sdk_client import AnyClient, own_client
 from prefect_cvat.options.keyword_types import TrackKeywords, documented
@@ -17,7 +17,7 @@ from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import read_task
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress_bar import progress_on
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
 from prefect_cvat.runs.track_objects_run import TrackObjectsRun
 from prefect_cvat.runs.track_shapes_run import TrackShapesRun

@@ -15,7 +15,7 @@ from prefect_cvat.cli.report_options import RunReportOptions
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.cli.task_choice import ChosenTask, TaskScope, check_task_choice, choose_tasks
 from prefect_cvat.options.existing_annotation_options import Existing, ExistingOptions
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.task_selection_options import TaskSelection
 

@@ -12,12 +12,12 @@ from pydantic import Field
 from prefect_cvat.cli.command import command
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.report_options import PageFile
-from prefect_cvat.options.option_model import OptionModel
+from prefect_cvat.options.option_base import OptionModel
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prefect_cvat.runs.reports.run_report import RunReport
+    from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["demo"]
 

@@ -18,7 +18,7 @@ from prefect_cvat.options.correction_options import CorrectionSeconds
 from prefect_cvat.options.evaluation_options import ComparisonOptions, EvaluationOptions
 from prefect_cvat.options.execution_options import ModelOptions, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 from prefect_cvat.options.run_options import Options
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import JsonOption, check_output_file
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.options.export_options import ExportOptions
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["export"]

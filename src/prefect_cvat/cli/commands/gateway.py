@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 from prefect_cvat.cli.command import command, is_given
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.options.gateway_options import GatewayOptions
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 if TYPE_CHECKING:
     from prefect_cvat.gateway import GatewayConfiguration

@@ -13,7 +13,7 @@ from prefect_cvat.cli.report_options import DryRunOptions
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.options.export_options import ExportOptions
 from prefect_cvat.options.learn_options import LearnOptions
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 
 __all__ = ["learn"]
 

@@ -14,7 +14,7 @@ from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import PageFile
 from prefect_cvat.cli.server import given_server
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["preview"]
@@ -60,7 +60,7 @@ def preview(
     loaded = function.load()
     from prefect_cvat.auto_annotation.function_calls import check_sees_single_images
     from prefect_cvat.auto_annotation.function_for_task import make_function
-    from prefect_cvat.auto_annotation.task_labels import TaskLabel, labels_of_task
+    from prefect_cvat.auto_annotation.labels_for_factories import TaskLabel, labels_of_task
     from prefect_cvat.cli.preview_files import FRAMES_SHOWN, open_files
     from prefect_cvat.files.spool import spool_folder
     from prefect_cvat.inference.detector import Detector

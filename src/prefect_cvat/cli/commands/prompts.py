@@ -14,7 +14,7 @@ from prefect_cvat.cli.report_options import JsonOption, OutputFile
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.cli.truth_choice import TruthChoice
 from prefect_cvat.options.evaluation_options import EvaluationOptions
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["prompts"]

@@ -14,7 +14,7 @@ from prefect_cvat.cli.commands.undo import undo
 from prefect_cvat.cli.console import print_lines, stdout
 from prefect_cvat.cli.report_options import DryRunOptions, JsonOption
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 from prefect_cvat.records.run_list import ListedRun, list_runs, prune_runs
 
 __all__ = ["runs"]

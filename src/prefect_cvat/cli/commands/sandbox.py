@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from prefect_cvat.cli.command import command
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 __all__ = ["sandbox"]
 

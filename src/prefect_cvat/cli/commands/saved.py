@@ -14,7 +14,7 @@ from prefect_cvat.cli.server import given_server
 from prefect_cvat.cli.task_choice import TaskScope
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.correction_options import CorrectionSeconds
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 
 if TYPE_CHECKING:
     from prefect_cvat.corrections import SavedTime

@@ -11,7 +11,7 @@ from prefect_cvat.cli.commands.setup import ScopeOptions
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 
 __all__ = ["serve"]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from prefect_cvat.cli.command import command, is_given
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.server import given_server
-from prefect_cvat.options.option_model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_base import OnCommandLine, OptionModel
 
 if TYPE_CHECKING:
     from prefect_cvat.credentials import CvatCredentials

@@ -11,7 +11,7 @@ from prefect_cvat.cli.command import command
 from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stdout
 from prefect_cvat.cli.report_options import DryRunOptions
 from prefect_cvat.cli.server import given_server
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 
 __all__ = ["undo"]
 

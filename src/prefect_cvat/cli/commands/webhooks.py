@@ -10,7 +10,7 @@ from pydantic import Field
 
 from prefect_cvat.cli.command import command
 from prefect_cvat.cli.commands.setup import CredentialsOption
-from prefect_cvat.options.option_model import OnCommandLine
+from prefect_cvat.options.option_base import OnCommandLine
 
 __all__ = ["webhooks"]
 

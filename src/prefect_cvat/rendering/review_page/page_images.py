@@ -12,7 +12,7 @@ from threading import Lock
 import PIL.Image
 
 from prefect_cvat.frames import Frame
-from prefect_cvat.media.image_decoding import decode_pixels, usable_cores
+from prefect_cvat.media.untrusted_images import decode_pixels, usable_cores
 from prefect_cvat.rendering.frame_svg import shrunk
 from prefect_cvat.rendering.review_page.content import PageImage
 from prefect_cvat.rendering.review_page.image_folder import MAX_EMBEDDED, ImageFolder

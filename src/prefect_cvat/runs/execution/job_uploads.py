@@ -16,7 +16,7 @@ from prefect_cvat.exceptions import ApiError, PrefectCvatError, StorageError
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.whole_task import is_same_for_task
 from prefect_cvat.runs.execution.job_changes import check_jobs
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_verification import EarlierReading
 from prefect_cvat.upload.job_writer import JobWriter

@@ -26,7 +26,7 @@ from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run import Run
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["STAGES", "Submitter", "ThreadSubmitter", "run_pipeline"]
 

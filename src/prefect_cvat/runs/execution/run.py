@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from prefect_cvat.auto_annotation.factory_calls import takes_no_prompts
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask, wait_for_labels
-from prefect_cvat.auto_annotation.task_labels import labels_of_task
+from prefect_cvat.auto_annotation.labels_for_factories import labels_of_task
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.inference.provenance import function_version, name_of
@@ -28,7 +28,7 @@ from prefect_cvat.records.record_writer import checked_run_id
 from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.settings import Settings
 
 __all__ = ["Run"]

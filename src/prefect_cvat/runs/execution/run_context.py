@@ -23,8 +23,8 @@ from prefect_cvat.planning.plan import Batch
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.review.frame_summary import FrameSummaries
 from prefect_cvat.runs.execution.stage_clock import StageClock, Stopwatch
-from prefect_cvat.runs.reports.report_counts import count_batch
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.frame_and_annotation_counts import count_batch
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["RunContext", "Workspace"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["describe_remaining", "undo_command"]
 

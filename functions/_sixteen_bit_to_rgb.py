@@ -1,4 +1,4 @@
-"""Images of any mode as RGB."""
+"""Images of any mode as RGB; those of 16 bits are scaled to 8."""
 
 from __future__ import annotations
 

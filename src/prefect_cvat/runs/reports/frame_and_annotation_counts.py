@@ -9,7 +9,7 @@ from itertools import islice
 from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.geometry.clip_at_image_edge import Clipping
 from prefect_cvat.review.score_histogram import SCORE_BINS
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.report_model import RunReport
 
 __all__ = ["MAX_FRAME_ERRORS", "count_batch", "count_clippings", "count_failed"]
 
