@@ -11,7 +11,7 @@ from prefect_cvat.corrections import corrections_of_task
 from prefect_cvat.corrections.shape_changes import changed_keyframes
 from prefect_cvat.exceptions import PrefectCvatError, RunNotFoundError, StorageError
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.upload import undo
+from prefect_cvat.upload import undo_annotations
 from task_annotations import WRITES
 
 
@@ -246,7 +246,7 @@ def test_undo_that_cannot_be_noted_removes_nothing(client, scene, monkeypatch):
     def full(run, removed):
         raise StorageError("no space left on device")
 
-    monkeypatch.setattr(undo, "note_removed", full)
+    monkeypatch.setattr(undo_annotations, "note_removed", full)
     with pytest.raises(StorageError):
         undo_run(client, scene.run)
     assert kinds(corrections_of_task(client, scene.task_id, looked_at=range(6))) == {"confirmed": 12}

@@ -19,7 +19,7 @@ from prefect_cvat.runs.execution import run
 from prefect_cvat.runs.execution.job_uploads import JobUploads
 from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tracking.track_merger import TrackMerger
-from prefect_cvat.upload import replacement, undo
+from prefect_cvat.upload import replacement, undo_annotations
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_writer import JobWriter
 from prefect_cvat.upload.replacement import Replacement
@@ -131,20 +131,20 @@ def _there_is_no_lock() -> None:
         with exclusive_run(f"{url}/{os.getpid()}", task_id, jobs) as lock:
             yield lock
 
-    run.exclusive_run = undo.exclusive_run = no_lock  # type: ignore[attr-defined]
+    run.exclusive_run = undo_annotations.exclusive_run = no_lock  # type: ignore[attr-defined]
 
 
 def _undoing_takes_what_was_changed() -> None:
-    look = undo._Look.is_ours
+    look = undo_annotations._Look.is_ours
 
     def is_ours(self: Any, key: Any, told: str) -> bool:
         return look(self, key, self._job.added.get(key, told))
 
-    undo._Look.is_ours = is_ours  # type: ignore[method-assign]
+    undo_annotations._Look.is_ours = is_ours  # type: ignore[method-assign]
 
 
 def _undoing_takes_what_is_equal() -> None:
-    undo._Look.is_ours = lambda self, _, told: told in self._job.added.values()  # type: ignore[method-assign]
+    undo_annotations._Look.is_ours = lambda self, _, told: told in self._job.added.values()  # type: ignore[method-assign]
 
 
 def _source_shapes_go_first() -> None:
