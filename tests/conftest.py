@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+from certificates import one_certificate
+
 # before anything imports Prefect: results and settings of the tests stay apart from the user's
 os.environ.update(
     PREFECT_HOME=tempfile.mkdtemp(prefix="prefect-cvat-tests-"),
@@ -20,6 +22,8 @@ os.environ.update(
     PREFECT_CVAT_RUNTIME="torch",
     # several processes run tests at once: threads of one that wait for their turn take the others' time
     OMP_NUM_THREADS="1",
+    # each client of Prefect reads all certificates again, in 20 ms; the servers of the tests have none
+    **dict.fromkeys(("PREFECT_API_SSL_CERT_FILE", "SSL_CERT_FILE"), one_certificate()),
 )
 
 import asyncio

@@ -100,101 +100,109 @@ WRITE = "client.create_job_annotations(1, {})"
 
 ATTACKS = {
     "an annotation nested 200,000 deep": (
-        Answer(body=annotations(b'{"id":1,"points":' + nested(200_000) + b"}")),
+        lambda: Answer(body=annotations(b'{"id":1,"points":' + nested(200_000) + b"}")),
         READ_ONE_BY_ONE,
         "ResponseTooLargeError",
     ),
     "a task nested 200,000 deep": (
-        Answer(body=b'{"id":' + nested(200_000) + b"}"),
+        lambda: Answer(body=b'{"id":' + nested(200_000) + b"}"),
         "client.task(1)",
         "InvalidResponseError",
     ),
     "all annotations nested 200,000 deep": (
-        Answer(body=annotations(nested(200_000))),
+        lambda: Answer(body=annotations(nested(200_000))),
         "client.task_annotations(1)",
         "InvalidResponseError",
     ),
-    "a chunk without end": (Answer(parts=endless), CHUNK, "ResponseTooLargeError"),
-    "a task without end": (Answer(parts=endless), "client.task(1)", "ResponseTooLargeError"),
-    "an error without end": (Answer(500, parts=endless), "client.task(1)", "ServerError"),
-    "the answer to a write without end": (Answer(parts=endless), WRITE, "ResponseTooLargeError"),
-    "a refusal without end": (Answer(400, headers=HTML, parts=endless), WRITE, "BadRequestError"),
+    "a chunk without end": (lambda: Answer(parts=endless), CHUNK, "ResponseTooLargeError"),
+    "a task without end": (lambda: Answer(parts=endless), "client.task(1)", "ResponseTooLargeError"),
+    "an error without end": (lambda: Answer(500, parts=endless), "client.task(1)", "ServerError"),
+    "the answer to a write without end": (lambda: Answer(parts=endless), WRITE, "ResponseTooLargeError"),
+    "a refusal without end": (lambda: Answer(400, headers=HTML, parts=endless), WRITE, "BadRequestError"),
     "one annotation without end": (
-        Answer(parts=lambda: [annotations(b"")[:33], b'{"id":1,"text":"', *[b"x" * 2**20] * 900]),
+        lambda: Answer(parts=lambda: [annotations(b"")[:33], b'{"id":1,"text":"', *[b"x" * 2**20] * 900]),
         READ_ONE_BY_ONE,
         "ResponseTooLargeError",
     ),
     "one annotation of lists without end": (
-        Answer(parts=lambda: [annotations(b"")[:33], b'{"id":1,"points":[[]', *[b",[]" * 2**18] * 300]),
+        lambda: Answer(
+            parts=lambda: [annotations(b"")[:33], b'{"id":1,"points":[[]', *[b",[]" * 2**18] * 300]
+        ),
         READ_ONE_BY_ONE,
         "ResponseTooLargeError",
     ),
     "one annotation of 6,000,000 numbers": (
-        Answer(body=annotations(POLYGON % (b"1.5," * 6_000_000))),
+        lambda: Answer(body=annotations(POLYGON % (b"1.5," * 6_000_000))),
         READ_ONE_BY_ONE,
         "ResponseTooLargeError",
     ),
     "a gzip bomb of zeros for a task": (
-        Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
+        lambda: Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
         "client.task(1)",
         "ResponseTooLargeError",
     ),
     "a gzip bomb of zeros for annotations": (
-        Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
+        lambda: Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
         READ_ONE_BY_ONE,
         "ResponseTooLargeError",
     ),
     "a gzip bomb of annotations": (
-        Answer(body=squeezed((SHAPE, 10_000_000)), headers=GZIP),
+        lambda: Answer(body=squeezed((SHAPE, 10_000_000)), headers=GZIP),
         "client.job_annotations(1)",
         "ResponseTooLargeError",
     ),
     "a gzip bomb in an error": (
-        Answer(403, body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
+        lambda: Answer(403, body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
         "client.task(1)",
         "PermissionDeniedError",
     ),
     "30 MB of empty lists for a page of labels": (
-        Answer(body=b'{"count":1,"next":null,"results":[[]' + b",[]" * 10_000_000 + b"]}"),
+        lambda: Answer(body=b'{"count":1,"next":null,"results":[[]' + b",[]" * 10_000_000 + b"]}"),
         "client.labels(1)",
         "ResponseTooLargeError",
     ),
     "20 MB of wrong values in a list": (
-        Answer(body=b'{"chunk_size":1,"size":1,"frames":[0' + b",0" * 10_000_000 + b"]}"),
+        lambda: Answer(body=b'{"chunk_size":1,"size":1,"frames":[0' + b",0" * 10_000_000 + b"]}"),
         "client.meta(1)",
         "InvalidResponseError",
     ),
     "75 MB of empty lists in a field of data/meta": (
-        Answer(body=b'{"chunk_size":1,"other":[[]' + b",[]" * 25_000_000 + b'],"size":1,"frames":[]}'),
+        lambda: Answer(
+            body=b'{"chunk_size":1,"other":[[]' + b",[]" * 25_000_000 + b'],"size":1,"frames":[]}'
+        ),
         "client.meta(1)",
         "InvalidResponseError",
     ),
     "60 MB of empty objects in fields of data/meta": (
-        Answer(body=b'{"size":1' + (b',"%d":[{}' + b",{}" * 30_000 + b"]") * 600 % tuple(range(600)) + b"}"),
+        lambda: Answer(
+            body=b'{"size":1' + (b',"%d":[{}' + b",{}" * 30_000 + b"]") * 600 % tuple(range(600)) + b"}"
+        ),
         "client.meta(1)",
         "InvalidResponseError",
     ),
     "deleted frames without end": (
-        Answer(parts=lambda: [b'{"chunk_size":1,"deleted_frames":[1', *[b",1" * 2**20] * 120]),
+        lambda: Answer(parts=lambda: [b'{"chunk_size":1,"deleted_frames":[1', *[b",1" * 2**20] * 120]),
         "client.meta(1)",
         "InvalidResponseError",
     ),
     "a redirect with a body without end": (
-        Answer(302, headers={"Location": "/api/elsewhere"}, parts=endless),
+        lambda: Answer(302, headers={"Location": "/api/elsewhere"}, parts=endless),
         "client.task(1)",
         "RedirectError",
     ),
     "the length of a part of a body without end": (
-        Answer(headers={"Transfer-Encoding": "chunked"}, parts=lambda: itertools.repeat(b"0" * 2**20)),
+        lambda: Answer(
+            headers={"Transfer-Encoding": "chunked"}, parts=lambda: itertools.repeat(b"0" * 2**20)
+        ),
         "client.task(1)",
         "TransportError",
     ),
 }
 
 
-@pytest.mark.parametrize(("answer", "attack", "outcome"), ATTACKS.values(), ids=ATTACKS)
-def test_limits_memory_and_names_the_limit(answer, attack, outcome):
-    with scripted_server(answer) as server:
+@pytest.mark.parametrize(("make_answer", "attack", "outcome"), ATTACKS.values(), ids=ATTACKS)
+def test_limits_memory_and_names_the_limit(make_answer, attack, outcome):
+    with scripted_server(make_answer()) as server:
         script = textwrap.dedent(CHILD).replace("{attack}", attack)
         child = subprocess.run(
             [sys.executable, "-c", script, server.url], capture_output=True, text=True, timeout=120
