@@ -70,7 +70,7 @@ class TaskSender:
 
         Returns:
             The jobs to write to one by one: the server refused the request, its outcome was unknown at first,
-            or there are tracks.
+            that of an earlier one still is, or there are tracks.
 
         Raises:
             UploadError: The server stored something other than what was sent.
@@ -79,9 +79,12 @@ class TaskSender:
         with self._lock, ExitStack() as locks:
             for writer in writers:
                 locks.enter_context(writer.lock)
-            with_tracks = [writer for writer in writers if writer.has_unsent_tracks]
-            parts = _parts([writer for writer in writers if not writer.has_unsent_tracks])
-            return [*with_tracks, *(self._send(parts) if parts else ())]
+            alone: list[JobWriter] = []
+            together: list[JobWriter] = []
+            for writer in writers:
+                (alone if writer.has_unsent_tracks or writer.sender.unsettled else together).append(writer)
+            parts = _parts(together)
+            return [*alone, *(self._send(parts) if parts else ())]
 
     def _send(self, parts: Sequence[tuple[JobWriter, Sequence[NewAnnotation]]]) -> Sequence[JobWriter]:
         writers = [writer for writer, _ in parts]
