@@ -7,4 +7,5 @@
 - `artifacts`: the progress bar, report and pictures of a run in Prefect's pages.
 - `run_in_slots`: a run with its slots, the same for flow runs and shards.
 - `prefect_limits`, `wait_for_device`, `wait_for_task`: how many runs use a server, a GPU or a task at a time.
+- `slot_leases`: takes slots of Prefect's limits, and renews them.
 """

@@ -7,12 +7,14 @@ images of a picture, the run logs a warning and continues.
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from logging import Logger, LoggerAdapter
+from threading import Lock, Timer
 from typing import cast
 from uuid import UUID
 
@@ -47,7 +49,7 @@ __all__ = [
 ]
 
 SECONDS_BETWEEN_UPDATES = 5.0
-"""The progress bar is updated at most this often."""
+"""The progress bar is created after this time, and updated at most this often."""
 
 MAX_TIME_SHARE = 0.05
 """The part of a run's time that updates of the progress bar take at most, on a slow Prefect server."""
@@ -65,9 +67,10 @@ _PREFECT_ERRORS = (httpx.HTTPError, ObjectNotFound)
 class ArtifactProgress:
     """Shows the progress of a run as a progress artifact of the flow run, and as lines in its log.
 
-    The artifact is updated about every five seconds. An update that fails is not retried, since the next one
-    replaces it; only the last update is sent with Prefect's own retries. After a slow update the next one
-    is delayed, so that updates take at most `MAX_TIME_SHARE` of the run's time. The first failure is logged.
+    The artifact is created once the run has lasted for five seconds, and updated about every five seconds; of
+    a shorter run there is the report. An update that fails is not retried, since the next one replaces it;
+    only the last update is sent with Prefect's own retries. After a slow update the next one is delayed, so
+    that updates take at most `MAX_TIME_SHARE` of the run's time. The first failure is logged.
 
     Args:
         report: The report of the run; it names the task once the run has been planned.
@@ -81,34 +84,49 @@ class ArtifactProgress:
         self._artifact: UUID | None = None
         self._total = 0
         self._done = 0
+        self._sent = -1
         self._next_update = 0.0
         self._has_warned = False
+        self._lock = Lock()
+        self._timer: Timer | None = None
 
     def start(self, total: int) -> None:
-        """Create the artifact."""
+        """Create the artifact after some seconds, unless the run has ended by then."""
         self._lines.start(total)
         self._total = total
-        with client_retries(0):
-            self._update()
+        self._next_update = time.monotonic() + SECONDS_BETWEEN_UPDATES
+        self._timer = Timer(SECONDS_BETWEEN_UPDATES, copy_context().run, [self._update_if_due])
+        self._timer.daemon = True
+        self._timer.start()
 
     def advance(self, frames: int) -> None:
         """Update the artifact, unless it was updated within the last seconds."""
         self._lines.advance(frames)
         self._done += frames
-        if time.monotonic() >= self._next_update:
-            with client_retries(0):
-                self._update()
+        self._update_if_due()
 
     def finish(self) -> None:
         """Update the artifact a last time; the bar of a failed run stays where the run has failed."""
         self._lines.finish()
-        self._update()
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            is_shown = self._artifact is not None or self._has_warned
+            if is_shown and self._sent != self._done:
+                self._update()
+            self._next_update = math.inf
+
+    def _update_if_due(self) -> None:
+        with self._lock:
+            if time.monotonic() >= self._next_update:
+                with client_retries(0):
+                    self._update()
 
     def _update(self) -> None:
-        percent = round(100 * self._done / self._total, 1) if self._total else 100.0
+        done = self._done
+        percent = round(100 * done / self._total, 1) if self._total else 100.0
         description = (
-            f"{task_link(self._report)}, with {escape(self._report.function)}:"
-            f" {self._done} of {self._total} frames"
+            f"{task_link(self._report)}, with {escape(self._report.function)}: {done} of {self._total} frames"
         )
         started = time.monotonic()
         try:
@@ -117,6 +135,7 @@ class ArtifactProgress:
                 self._artifact = cast("UUID", create_progress_artifact(percent, key, description))
             else:
                 update_progress_artifact(self._artifact, percent, description)
+            self._sent = done
         except _PREFECT_ERRORS as error:
             if not self._has_warned:
                 self._logger.warning(

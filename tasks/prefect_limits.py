@@ -4,9 +4,9 @@ A run takes a slot of its CVAT server, of its device (`wait_for_device.py`), and
 (`wait_for_task.py`). A limit is created with a default number of slots when a run first needs it;
 `prefect-cvat setup` creates those of servers and devices beforehand.
 
-A slot is held by a lease. A run that ends or is cancelled returns its slots. The slots of a killed run are
-free again after `LEASE_SECONDS`. If the Prefect server is restarted and keeps leases in memory, slots stay
-taken until somebody frees them; `prefect-cvat setup` warns of that setting.
+A slot is held by a lease (`slot_leases.py`). A run that ends or is cancelled returns its slots. The slots of
+a killed run are free again after two minutes. If the Prefect server is restarted and keeps leases in memory,
+slots stay taken until somebody frees them; `prefect-cvat setup` warns of that setting.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from uuid import UUID
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
-from httpx import HTTPStatusError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.metrics import add_counts
-from prefect_cvat.tasks.client_retries import client_retries
+from prefect_cvat.tasks.slot_leases import take_slots
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
@@ -37,10 +33,8 @@ __all__ = [
     "device_limit",
     "ensure_limit",
     "job_limit",
-    "limit_ids",
     "server_limit",
     "server_slot",
-    "slots",
     "task_limit",
     "try_slots",
     "wait_for_slots",
@@ -53,13 +47,6 @@ SERVER_LIMITS = "prefect-cvat-server-"
 TASK_LIMITS = "prefect-cvat-task-"
 JOB_LIMITS = "prefect-cvat-job-"
 """The prefixes of the names of limits of servers, of tasks and of jobs."""
-
-LEASE_SECONDS = 120
-"""After this time the slots of a killed process are free again. Prefect renews a lease after three quarters
-of it. If three attempts fail, Prefect ends the run, before another run can take the slots."""
-
-RENEWAL_RETRIES = 2
-"""HTTP retries of each of these attempts. All three attempts must fit into a quarter of the lease."""
 
 FIRST_POLL_SECONDS = 0.25
 POLL_SECONDS = 4.0
@@ -144,54 +131,12 @@ def server_slot(
         yield
 
 
-def limit_ids(names: Iterable[str]) -> dict[str, UUID]:
-    """The ids of limits by name, without those that do not exist."""
-    ids = {}
-    with get_client(sync_client=True) as client:
-        for name in names:
-            with suppress(ObjectNotFound):
-                ids[name] = client.read_global_concurrency_limit_by_name(name).id
-    return ids
-
-
-def slots(names: list[str], *, occupy: int) -> AbstractContextManager[None]:
-    """Take slots of all of some limits, or of none; see Prefect's `concurrency`. It waits for none.
-
-    Args:
-        names: The names of the limits.
-        occupy: The number of slots to take of each.
-
-    Raises:
-        ConcurrencySlotAcquisitionError: The slots are not free, or none of the limits exists.
-    """
-    return concurrency(
-        names,
-        occupy=occupy,
-        max_retries=0,  # Prefect would wait up to 30 s between two of them
-        lease_duration=LEASE_SECONDS,
-        strict=True,  # else Prefect would run without any limit where none of them exists
-    )
-
-
-def is_refused(error: ConcurrencySlotAcquisitionError, status: int) -> bool:
-    """Whether the server refused slots with an HTTP status: 423 (not free), 503 (SQLite is busy)."""
-    cause = error.__cause__
-    return isinstance(cause, HTTPStatusError) and cause.response.status_code == status
-
-
-def create_limits(limits: Mapping[str, int]) -> dict[str, UUID]:
-    """Create those limits that do not exist, given with their numbers of slots; return the ids of all."""
-    ids: dict[str, UUID] = {}
+def create_limits(limits: Mapping[str, int]) -> None:
+    """Create those limits that do not exist, given with their numbers of slots."""
     with get_client(sync_client=True) as client:
         for name, limit in limits.items():
-            while name not in ids:
-                try:
-                    new = GlobalConcurrencyLimitCreate(name=name, limit=limit)
-                    ids[name] = client.create_global_concurrency_limit(new)
-                except ObjectAlreadyExists:
-                    with suppress(ObjectNotFound):  # removed in between: create it again
-                        ids[name] = client.read_global_concurrency_limit_by_name(name).id
-    return ids
+            with suppress(ObjectAlreadyExists):
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
 
 
 def try_slots(taken: ExitStack, limits: Mapping[str, int], *, occupy: int = 1) -> bool:
@@ -205,20 +150,15 @@ def try_slots(taken: ExitStack, limits: Mapping[str, int], *, occupy: int = 1) -
     Returns:
         Whether the slots were free.
     """
-    names = list(limits)
-    if len(names) == 1:
-        is_taken = _take(taken, names, occupy=occupy)
-        if is_taken is None:
-            create_limits(limits)
-            is_taken = _take(taken, names, occupy=occupy)
-        return bool(is_taken)
-    ids = create_limits(limits)
-    with ExitStack() as mine:
-        # Prefect ignores a limit that does not exist if others do: only limits that existed before and after,
-        # with the same id, have been taken for certain
-        if _take(mine, names, occupy=occupy) and limit_ids(names) == ids:
-            taken.push(mine.pop_all())
-            return True
+    for _ in range(2):
+        with ExitStack() as mine:
+            found = take_slots(mine, [*limits], occupy=occupy)
+            if found is None:
+                return False
+            if len(found) == len(limits):
+                taken.push(mine.pop_all())
+                return True
+        create_limits({name: limit for name, limit in limits.items() if name not in found})
     return False
 
 
@@ -262,22 +202,6 @@ def wait_for_slots(
         delay = min(2 * delay, POLL_SECONDS)
     kind = "server" if names[0].startswith(SERVER_LIMITS) else "task"
     add_counts({("prefect_cvat_slot_wait_seconds", kind): time.monotonic() - started})
-
-
-def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool | None:
-    """Take slots of the limits that exist; False if they are not free, None if none of the limits exists."""
-    # Prefect ends a run whose lease it cannot renew. With its default number of retries that would be later
-    # than another run can take the slots
-    with client_retries(RENEWAL_RETRIES):
-        try:
-            taken.enter_context(slots(names, occupy=occupy))
-        except ConcurrencySlotAcquisitionError as error:
-            if error.__cause__ is None:
-                return None
-            if not (is_refused(error, 423) or is_refused(error, 503)):
-                raise
-            return False
-    return True
 
 
 def _physical_device(device: str) -> str:

@@ -16,18 +16,17 @@ from functools import partial
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.tasks.prefect_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
+    create_limits,
     job_limit,
-    limit_ids,
-    slots,
     task_limit,
     wait_for_slots,
 )
+from prefect_cvat.tasks.slot_leases import take_slots
 
 __all__ = ["remove_unused_limits", "task_slots"]
 
@@ -70,6 +69,7 @@ def task_slots(
     to_remove = limits
     try:
         with ExitStack() as taken:
+            create_limits(limits)  # the run before has removed them
             wait_for_slots(taken, limits, occupy=occupy, timeout=timeout, warn=warn)
             own = [name for name, number in limits.items() if number == occupy]  # all of their slots
             taken.push(partial(_delete_own, own))
@@ -127,15 +127,18 @@ def _remove(numbers: Mapping[str, int]) -> int:
 
 
 def _remove_of(number: int, names: list[str]) -> int:
-    ids = limit_ids(names) if len(names) > 1 else {}
-    try:
-        with slots(names, occupy=number):
-            # only limits that existed before and after, with the same id, have been taken for certain
-            held = [name for name, limit in limit_ids(ids).items() if limit == ids[name]] if ids else names
+    with ExitStack() as taken:
+        try:
+            held = take_slots(taken, names, occupy=number)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+                raise
+            held = None
+        if held is not None:
             _delete(held)
             return len(held)
-    except ConcurrencySlotAcquisitionError:  # a run has a slot of one of them, or none exists
-        return sum(_remove_of(number, [name]) for name in ids)
+    # a run has a slot of one of them, or somebody has given one of them fewer slots, or none
+    return sum(_remove_of(number, [name]) for name in names) if len(names) > 1 else 0
 
 
 def _all_limits() -> Iterator[GlobalConcurrencyLimitResponse]:

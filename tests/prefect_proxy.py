@@ -1,35 +1,44 @@
-"""A proxy before the Prefect server that fails or delays requests for artifacts."""
+"""A proxy before the Prefect server that counts requests, and fails or delays those for artifacts."""
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_RETRY_JITTER_FACTOR, temporary_settings
 
 from loopback_server import LoopbackHandler, loopback_server
 
+_ID_OR_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|prefect-cvat-[^/]*")
+
+_BUSY = 503
+
 
 @dataclass
-class ArtifactRequests:
-    """How requests for artifacts are answered.
+class PrefectRequests:
+    """The requests to the Prefect server, and how those for artifacts are answered.
 
     Attributes:
         status: The status with which they are answered; None passes them on.
         delay: The seconds for which an answer is delayed.
         asked: How many there were.
+        routes: How many requests there were of each route, such as `POST /api/artifacts/`, without ids and names;
+            those do not count that are sent again, because SQLite was busy.
     """
 
     status: int | None = None
     delay: float = 0.0
     asked: int = 0
+    routes: Counter[str] = field(default_factory=Counter)
 
 
 @contextmanager
-def prefect_proxy() -> Iterator[ArtifactRequests]:
-    """Let Prefect's client use the proxy; yield how requests for artifacts are answered."""
+def prefect_proxy() -> Iterator[PrefectRequests]:
+    """Let Prefect's client use the proxy; yield its requests, and how those for artifacts are answered."""
     server = PREFECT_API_URL.value().removesuffix("/api")
-    artifacts = ArtifactRequests()
+    artifacts = PrefectRequests()
 
     class Handler(LoopbackHandler):
         def _pass_on(self) -> None:
@@ -42,6 +51,9 @@ def prefect_proxy() -> Iterator[ArtifactRequests]:
                 self._send(artifacts.status, b'{"detail": "hiccup"}', "application/json")
             else:
                 answer = self.forward(server)
+                if answer.status_code != _BUSY:
+                    route = _ID_OR_NAME.sub("...", self.path.partition("?")[0])
+                    artifacts.routes[f"{self.command} {route}"] += 1
                 self._send(answer.status_code, answer.content, answer.headers.get("Content-Type", ""))
 
         do_GET = do_POST = do_PATCH = do_DELETE = _pass_on

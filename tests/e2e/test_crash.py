@@ -16,7 +16,7 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.deployments.automations import CRASHED_AFTER_SECONDS, CRASHED_MESSAGE
 from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK
 from prefect_cvat.deployments.set_up_server import set_up
-from prefect_cvat.tasks.prefect_limits import LEASE_SECONDS
+from prefect_cvat.tasks.slot_leases import LEASE_SECONDS
 
 FRAMES = 40
 

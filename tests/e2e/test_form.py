@@ -11,6 +11,7 @@ import pytest
 from browser import chromium, needs_chromium
 from prefect_cvat.auto_annotation.loading import function_names
 from prefect_cvat.cli.demo_run import create_demo_task
+from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.execution_options import ExecutionOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
@@ -133,3 +134,23 @@ def test_form_and_run_name_a_mistake(serve, client, page, open_form):
         re.compile("there is no function 'nanodet'; there are .*nanodet_detection")
     ).first.wait_for()
     assert client.task_annotations(task_id).shapes == []
+
+
+def test_pages_of_blocks_show_an_icon_and_fetch_nothing_from_the_internet(prefect_api, credentials, page):
+    CvatFunction.register_type_and_schema(_sync=True)
+    fetched = []
+    page.on("request", lambda request: fetched.append(request.url))
+    for path in (
+        "catalog/cvat-credentials",
+        "catalog/cvat-function",
+        f"block/{credentials._block_document_id}",
+    ):
+        page.goto(f"{prefect_api.ui_url}/blocks/{path}")
+        icon = page.locator(".p-card-header svg")  # Prefect's own, of blocks without a logo
+        icon.wait_for()
+        assert icon.bounding_box()["width"] >= 40
+        assert page.locator("img").count() == 0
+    assert fetched
+    assert [
+        url for url in fetched if not url.removeprefix("blob:").startswith((prefect_api.ui_url, "data:"))
+    ] == []

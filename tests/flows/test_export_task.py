@@ -37,9 +37,7 @@ def test_exports_what_a_function_finds(credentials, client, make_task, folder):
     assert run.name == f"export task {task_id} with {FUNCTION}"
     assert run.state.message == f"3 frames exported to {done.folder}"
     assert stages_of(run) >= {"plan task", "batch 0"}
-    found = artifacts_of(run)
-    assert set(found) == {f"progress-task-{task_id}", f"export-task-{task_id}"}
-    assert found[f"progress-task-{task_id}"].data == 100.0
+    assert set(artifacts_of(run)) == {f"export-task-{task_id}"}  # a short run has no progress bar
 
 
 def test_exports_annotations_of_the_task_without_images(credentials, client, make_task):

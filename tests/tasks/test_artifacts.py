@@ -19,6 +19,7 @@ from prefect_cvat.rendering.sample_frames import Drawing
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.reports.report_model import RunReport
+from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import draw_frames, publish_report
 from prefect_proxy import prefect_proxy
 
@@ -26,6 +27,12 @@ pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
+
+
+@pytest.fixture
+def progress_at_once(monkeypatch):
+    """Also short runs have a progress bar."""
+    monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
 
 
 def content(artifact, media_type):
@@ -37,7 +44,7 @@ def content(artifact, media_type):
     return base64.b64decode(data, validate=True)
 
 
-def test_run_publishes_progress_report_link_and_pictures(client, make_task, sandbox):
+def test_run_publishes_progress_report_link_and_pictures(client, make_task, sandbox, progress_at_once):
     task_id = make_task(8)
     with all_that_is_logged() as lines:
         report = run_flow(client, task_id, cars())
@@ -88,7 +95,7 @@ def test_pictures_show_detections_on_photographs(client, tmp_path):
         assert len(svg.findall("{http://www.w3.org/2000/svg}g")) > 0
 
 
-def test_report_of_failed_run_names_error_and_says_nothing_is_left(client, make_task):
+def test_report_of_failed_run_names_error_and_says_nothing_is_left(client, make_task, progress_at_once):
     task_id = make_task(6, chunk_size=1)
 
     def gone(context):
@@ -107,7 +114,7 @@ def test_report_of_failed_run_names_error_and_says_nothing_is_left(client, make_
     assert found[f"progress-task-{task_id}"].data < 100
 
 
-def test_report_of_cancelled_run_counts_annotations_on_the_server(client, make_task):
+def test_report_of_cancelled_run_counts_annotations_on_the_server(client, make_task, progress_at_once):
     task_id = make_task(12, chunk_size=1)
     with pytest.raises(KeyboardInterrupt):
         run_flow(client, task_id, cars(), cancel_after=3)

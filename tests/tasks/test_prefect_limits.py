@@ -15,7 +15,6 @@ from prefect_cvat.tasks import prefect_limits
 from prefect_cvat.tasks.prefect_limits import (
     ensure_limit,
     job_limit,
-    limit_ids,
     server_limit,
     server_slot,
     task_limit,
@@ -120,17 +119,17 @@ def test_keeps_limit_while_another_run_uses_it():
 
 def test_recreates_limit_removed_before_taking(monkeypatch):
     """Prefect takes the slots of those limits that there are, and says nothing of the others."""
-    take = prefect_limits.slots
+    take = prefect_limits.take_slots
     removed = []
 
-    def remove_then_take(names, **options):
+    def remove_then_take(taken, names, **options):
         if not removed:
             removed.append(names[-1])
             with get_client(sync_client=True) as prefect:
                 prefect.delete_global_concurrency_limit_by_name(names[-1])
-        return take(names, **options)
+        return take(taken, names, **options)
 
-    monkeypatch.setattr(prefect_limits, "slots", remove_then_take)
+    monkeypatch.setattr(prefect_limits, "take_slots", remove_then_take)
     with task_slots(URL, 24, [61, 62]):
         assert removed == [job_limit(URL, 62)]
         assert slots(job_limit(URL, 62)) == (1, 1)
@@ -183,4 +182,14 @@ with task_slots({URL!r}, 26, [71]):
     assert not names_left()
     ensure_limit(server_limit(URL), 4)
     assert remove_unused_limits(older_than=0) == 0
-    assert limit_ids([server_limit(URL)])
+    assert ensure_limit(server_limit(URL), 4) == "unchanged"
+
+
+def test_removes_unused_limits_beside_one_without_slots():
+    closed, unused = task_limit(URL, 27), task_limit(URL, 28)
+    ensure_limit(closed, 0)
+    ensure_limit(unused, 2)
+    assert remove_unused_limits(older_than=0) == 1
+    assert names_left() == {closed}
+    with get_client(sync_client=True) as prefect:
+        prefect.delete_global_concurrency_limit_by_name(closed)

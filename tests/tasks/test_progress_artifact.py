@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from artifact_runs import all_that_is_logged, artifacts_of, cars, run_flow
+from polling import until
 from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import ArtifactProgress
@@ -55,6 +56,14 @@ def test_progress_is_updated_during_the_run(client, make_task, monkeypatch):
     assert len({value for value in values if 0 < value < 100}) >= 3
 
 
+def test_slow_first_batch_has_a_bar_and_a_short_run_has_none(monkeypatch):
+    monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0.3)
+    flow_run_id = tell([lambda: None] * 10)
+    assert artifacts_of(flow_run_id) == {}
+    flow_run_id = tell([lambda: until(lambda: artifacts_of(flow_run.id))])
+    assert artifacts_of(flow_run_id)["progress-task-5"].data == 10
+
+
 def test_progress_is_updated_by_time_not_by_batch(client, make_task, monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 1.0)
     monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", ANY)
@@ -65,7 +74,7 @@ def test_progress_is_updated_by_time_not_by_batch(client, make_task, monkeypatch
         "update_progress_artifact",
         lambda *args: updates.append(time.monotonic()) or update(*args),
     )
-    run_flow(client, make_task(30, chunk_size=1), cars(lambda context: time.sleep(0.1)))
+    run_flow(client, make_task(70, chunk_size=1), cars(lambda context: time.sleep(0.1)))
     between = [later - earlier for earlier, later in pairwise(updates[:-1])]
     assert 1 <= len(between) <= 6
     assert min(between) >= artifacts.SECONDS_BETWEEN_UPDATES
@@ -91,12 +100,18 @@ def tell(steps):
     return flow_run.id
 
 
+def asked_once(requests):
+    """A step that waits for the request that creates the bar; `advance` then waits for its answer."""
+    return lambda: until(lambda: requests.asked == 1)
+
+
 def test_short_failure_of_prefect_server_does_not_delay_the_run(monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
     monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", ANY)
     with prefect_proxy() as requests, all_that_is_logged() as lines:
 
         def fail():
+            requests.asked = 0
             requests.status = 503
 
         def recover():
@@ -104,9 +119,9 @@ def test_short_failure_of_prefect_server_does_not_delay_the_run(monkeypatch):
             requests.status = None
 
         failed = []
-        flow_run_id = tell([fail, *[lambda: None] * 4, recover, lambda: None])
-    assert failed[0] - 1 == 5  # one attempt each, after the one that created the bar
-    assert artifacts_of(flow_run_id)["progress-task-5"].data == 70
+        flow_run_id = tell([asked_once(requests), fail, *[lambda: None] * 4, recover, lambda: None])
+    assert failed[0] == 5  # one attempt each
+    assert artifacts_of(flow_run_id)["progress-task-5"].data == 80
     assert len([line for line in lines() if "the progress artifact could not be updated" in line]) == 1
 
 
@@ -119,8 +134,8 @@ def test_creates_progress_artifact_after_a_failure(monkeypatch):
             requests.status = None
             time.sleep(0.3)
 
-        flow_run_id = tell([recover, lambda: None])
-    assert artifacts_of(flow_run_id)["progress-task-5"].data == 20
+        flow_run_id = tell([asked_once(requests), recover, lambda: None])
+    assert artifacts_of(flow_run_id)["progress-task-5"].data == 30
     assert [line for line in lines() if "500" in line and "the run continues" in line]
 
 
@@ -135,5 +150,5 @@ def test_slow_server_gets_fewer_updates(monkeypatch):
             requests.asked = 0
             requests.delay = 0.3
 
-        tell([slow, *[lambda: time.sleep(0.1)] * 9])
+        tell([asked_once(requests), slow, *[lambda: time.sleep(0.1)] * 8])
     assert requests.asked == 2  # one that took 0.3 s, after which none is due for 6 s, and the last

@@ -5,7 +5,6 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flow_functions import counted_models, on_device
 from polling import until
@@ -13,7 +12,7 @@ from prefect_cvat.auto_annotation import TaskLabel
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import prefect_limits, wait_for_device
-from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, server_limit, slots, wait_for_slots
+from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, server_limit, wait_for_slots
 from prefect_cvat.tasks.wait_for_device import device_slot, loaded_function
 from prefect_cvat.tasks.wait_for_task import task_slots
 
@@ -84,11 +83,6 @@ def test_concurrent_runs_create_limits_once():
     for thread in threads:
         thread.join()
     assert errors == []
-
-
-def test_missing_limit_is_an_error():
-    with pytest.raises(ConcurrencySlotAcquisitionError, match="must be created"):
-        slots(["prefect-cvat-nowhere"], occupy=1).__enter__()
 
 
 def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):

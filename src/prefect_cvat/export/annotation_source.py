@@ -162,14 +162,16 @@ def _save_images(
 ) -> None:
     if progress is not None:
         progress.start(len(plan.frames))
-    for number, frames in plan.chunks():
-        chunk = fetch_chunk(client, plan, number, scratch, options.quality)
-        images.save(chunk, frames)
-        chunk.path.unlink()
+    try:
+        for number, frames in plan.chunks():
+            chunk = fetch_chunk(client, plan, number, scratch, options.quality)
+            images.save(chunk, frames)
+            chunk.path.unlink()
+            if progress is not None:
+                progress.advance(len(frames))
+    finally:
         if progress is not None:
-            progress.advance(len(frames))
-    if progress is not None:
-        progress.finish()
+            progress.finish()
 
 
 def _left_out(report: RunReport) -> dict[str, int]:
