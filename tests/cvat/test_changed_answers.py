@@ -21,7 +21,10 @@ from prefect_cvat.records.record_reader import find_run, read_run, recorded_runs
 from prefect_cvat.settings import Settings
 
 ROUTES = {
-    "task": ("/api/tasks/{task}", ["size", "id", "data_chunk_size", "organization", "jobs"]),
+    "task": (
+        "/api/tasks/{task}",
+        ["size", "id", "data_chunk_size", "organization", "jobs", "validation_mode"],
+    ),
     "meta": (
         "/api/tasks/{task}/data/meta",
         ["chunk_size", "size", "frames", "deleted_frames", "chunks_updated_date", "frame_filter"],
@@ -71,6 +74,10 @@ def hostile(sandbox, client, make_task):
     def change(method, path, body):
         if method != "GET" or told.route is None:
             return body
+        if told.route == ROUTES["layout"][0] and path == f"/api/tasks/{task_id}":  # so that it is asked for
+            answer = json.loads(body)
+            del answer["validation_mode"]
+            return json.dumps(answer).encode()
         route = told.route.format(task=task_id, job=job.id)
         if path != route and not (route.endswith("?") and path.startswith(route)):
             return body

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_cvat.frames import Frame
-from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
+from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_batch, take_parts
 
 
 def test_first_batch_is_one_part_of_a_chunk_and_a_fixed_size_does_not_change():
@@ -45,3 +45,26 @@ def test_batches_are_whole_parts_of_chunks_as_many_as_fit_and_one_at_least(lengt
     assert all(size <= most or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
     following = [batch[0] for batch in batches[1:]]
     assert all(size + len(frames) > most for size, (_, frames) in zip(sizes, following, strict=False))
+
+
+def test_known_detections_are_in_large_batches_of_their_own():
+    size = BatchSize()
+    parts = PartQueue((number, [Frame(50 * number + i, "", 1, 1) for i in range(50)]) for number in range(9))
+    known = {0, 1, 2, 3, 6, 7}
+    assert size.max_frames(450, are_known=True) == 1  # how many annotations they have is not known
+    size.learn(None, 50, annotations=10)
+    batches = []
+    while parts.first is not None:
+        batches.append(
+            [number for number, _ in take_batch(parts, size, 450, lambda chunk, _: chunk in known)]
+        )
+    assert batches == [[0, 1, 2], [3], [4], [5], [6, 7], [8]]
+
+
+def test_batches_of_known_detections_say_nothing_about_seconds_but_about_memory():
+    size = BatchSize()
+    size.learn(None, 10, annotations=10_000)
+    assert size.max_frames(1000) == 1
+    assert size.max_frames(1000, are_known=True) == 20
+    size.learn(1.0, 1)
+    assert size.max_frames(100) == 2

@@ -299,7 +299,7 @@ def test_limits_left_by_killed_runs_are_removed_from_the_prefect_server(prefect_
     from prefect.settings import PREFECT_API_URL
 
     from prefect_cvat.tasks import wait_for_task as task_slots
-    from prefect_cvat.tasks.prefect_limits import ensure_limit, limit_ids
+    from prefect_cvat.tasks.prefect_limits import ensure_limit
 
     name = "prefect-cvat-task-cvat-example-com-1"
     ensure_limit(name, 1000)
@@ -308,4 +308,4 @@ def test_limits_left_by_killed_runs_are_removed_from_the_prefect_server(prefect_
     done = CliRunner().invoke(app, arguments, env={"PREFECT_API_URL": PREFECT_API_URL.value()})
     assert done.exit_code == 0, done.exception
     assert done.stdout.splitlines()[-1] == "1 limit of killed runs removed from the Prefect server"
-    assert not limit_ids([name])
+    assert ensure_limit(name, 1000) == "created"  # there was none

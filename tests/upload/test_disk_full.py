@@ -35,7 +35,10 @@ def test_disk_full_once_while_existing_annotations_are_recorded(client, make_tas
     task_id = make_task(2)
     annotate_task(client, task_id, boxes(), use_cache=False)
     failed = _fails_once(
-        monkeypatch, annotation_files, "_append", when=lambda path, data: data and path.name.endswith(name)
+        monkeypatch,
+        annotation_files,
+        "_append",
+        when=lambda file, data: data and file.path.name.endswith(name),
     )
     retried(client, task_id, boxes())
     assert failed
@@ -54,7 +57,7 @@ def test_disk_full_once_when_the_response_is_recorded(client, make_task, monkeyp
             monkeypatch,
             annotation_files,
             "_append",
-            when=lambda path, data: data and path.name.endswith("-added"),
+            when=lambda file, data: data and file.path.name.endswith("-added"),
         )
     retried(client, task_id, boxes())
     assert failed
@@ -62,6 +65,7 @@ def test_disk_full_once_when_the_response_is_recorded(client, make_task, monkeyp
 
 
 def test_disk_full_after_half_of_a_record(client, make_task, monkeypatch):
+    monkeypatch.setattr("prefect_cvat.files.spooled_file.MAX_MEMORY", 0)
     task_id = make_task(2)
     for frame in range(2):
         draw(client, task_id, frame)

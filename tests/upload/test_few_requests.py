@@ -7,12 +7,14 @@ from collections import Counter
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import pydantic_core
 import pytest
 
 from changing_proxy import changing_proxy
 from loopback_server import LoopbackHandler, loopback_server
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
+from prefect_cvat.cvat import annotation_reading
 from prefect_cvat.exceptions import JobsChangedError, PrefectCvatError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.upload.job_writer import JobWriter
@@ -98,9 +100,9 @@ def test_task_is_read_twice_and_written_in_one_request_for_2000_annotations(scen
     assert routes["GET", "tasks/annotations"] == 2
     assert routes["PATCH", "tasks/annotations"] <= 4
     assert of_jobs(routes, "GET") == of_jobs(routes, "PATCH") == 0
-    # task, media, labels, validation layout, and jobs before and after
+    # task, media, labels, and jobs before and after
     others = sum(routes.values()) - routes["GET", "tasks/data"]
-    assert others <= 6 + 2 + 4
+    assert others <= 5 + 2 + 4
     assert once_each(scene, task_id, 100, frames=60)
 
 
@@ -114,6 +116,23 @@ def test_second_run_reads_each_annotation_once(scene, overlap):
     assert routes["GET", "tasks/annotations"] == (0 if overlap else 1)
     assert of_jobs(routes, "GET") == (jobs if overlap else 0)
     assert not any(method == "PATCH" for method, _ in routes)
+
+
+def test_second_run_parses_each_annotation_of_the_task_once(client, scene, monkeypatch):
+    task_id = scene.make()
+    scene.annotate(task_id)
+    [first, *_] = client.jobs(task_id)
+    tag = {"frame": 0, "label_id": client.labels(task_id)[1].id, "source": "auto"}
+    client.create_job_annotations(first.id, {"tags": [tag]})  # as a run on another machine may leave it
+    parsed = []
+    monkeypatch.setattr(
+        annotation_reading, "from_json", lambda line: parsed.append(line) or pydantic_core.from_json(line)
+    )
+    report, _ = scene.annotate(task_id)
+    assert (report.added, report.already_there, report.removed) == (0, 36, 1)
+    assert once_each(scene, task_id, 3)
+    # the tags and the shapes of each job, and once more those of the job with a duplicate
+    assert len(parsed) == 6 * 2 + 2
 
 
 def test_second_run_verifies_when_somebody_has_written_to_the_task_meanwhile(client, scene):

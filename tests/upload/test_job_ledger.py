@@ -179,11 +179,11 @@ def test_refined_mask_matches_its_detection_after_the_disk_was_full_once(monkeyp
     box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
     append, failures = annotation_files._append, []
 
-    def fail_once(path, data):
-        if path.name.endswith("-reused") and not failures:
-            failures.append(path)
+    def fail_once(file, data):
+        if file.path.name.endswith("-reused") and not failures:
+            failures.append(file)
             raise StorageError("the disk is full")
-        append(path, data)
+        append(file, data)
 
     monkeypatch.setattr(annotation_files, "_append", fail_once)
     with ledger_of(job, recognizes_refined=True) as ledger:

@@ -21,6 +21,7 @@ from prefect_cvat.exceptions import (
     RequestTimeoutError,
     StorageError,
 )
+from prefect_cvat.files.spooled_file import MemoryShare, SpooledFile
 from prefect_cvat.models import Job
 
 __all__ = ["PARALLEL_REQUESTS", "AnnotationReading", "is_task_refused"]
@@ -81,6 +82,8 @@ class AnnotationReading:
         self._jobs = jobs
         self._folder = folder
         self._kept: set[int] = set()
+        self._share = MemoryShare()
+        self._files: dict[int, SpooledFile] = {}
 
     @property
     def kept(self) -> Collection[int]:
@@ -111,6 +114,8 @@ class AnnotationReading:
         """Remove the files."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._kept.clear()
+        self._files.clear()
+        self._share = MemoryShare()
 
     def _read_task(self) -> None:
         """Read the task, and split its annotations by job."""
@@ -163,7 +168,10 @@ class AnnotationReading:
             held.extend(kind, items)
 
     def _held(self, job_id: int) -> _HeldAnnotations:
-        return _HeldAnnotations(self._folder / str(job_id))
+        file = self._files.get(job_id)
+        if file is None:
+            file = self._files[job_id] = SpooledFile(self._folder / str(job_id), self._share)
+        return _HeldAnnotations(file)
 
     def _make_folder(self) -> None:
         self.close()
@@ -177,31 +185,27 @@ class AnnotationReading:
 class _HeldAnnotations:
     """The annotations of one job in a file: each line has a kind and several annotations."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: SpooledFile) -> None:
+        self._file = file
 
     @property
     def size(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+        return self._file.size
 
     def extend(self, kind: str, items: Sequence[dict[str, Any]]) -> None:
         try:
-            with self._path.open("ab") as file:
-                file.write(b"%b %b\n" % (kind.encode(), to_json(items)))
+            self._file.append(b"%b %b\n" % (kind.encode(), to_json(items)))
         except OSError as error:
-            raise StorageError(f"annotations cannot be written to {self._path}: {error}") from error
+            raise StorageError(f"annotations cannot be written to {self._file.path}: {error}") from error
 
     def items(self) -> Items:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            for line in file:
-                kind, items = line.split(b" ", 1)
-                for item in from_json(items):
-                    yield kind.decode(), item
+        for line in self._file.lines():
+            kind, items = line.split(b" ", 1)
+            for item in from_json(items):
+                yield kind.decode(), item
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self._file.clear()
 
 
 def _by_place(

@@ -122,13 +122,22 @@ class TaskRequests(Connection):
         jobs = self.iter_list(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
-    def validation_layout(self, task_id: int) -> ValidationLayout:
-        """The validation frames (ground truth, honeypots) of a task. Servers before 2.21 have none."""
+    def validation_layout(self, task: Task | int) -> ValidationLayout:
+        """The validation frames (ground truth, honeypots) of a task. Servers before 2.21 have none.
+
+        Args:
+            task: The task, or its id. A task that states that it has no validation (CVAT 2.73:
+                `validation_mode` is null) takes no request.
+        """
+        if isinstance(task, Task):
+            if "validation_mode" in task.model_fields_set and task.validation_mode is None:
+                return ValidationLayout()
+            task = task.id
+        path = f"/api/tasks/{task}/validation_layout"
         try:
-            answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
+            answer = self._transport.json("GET", path)
         except NotFoundError:
             return ValidationLayout()
-        path = f"/api/tasks/{task_id}/validation_layout"
         layout = parse_response(ValidationLayout, answer, path)
         if "mode" not in layout.model_fields_set:  # otherwise honeypots would be annotated
             raise invalid_response(path, "mode: Field required")

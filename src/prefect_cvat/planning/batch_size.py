@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
 from prefect_cvat.frames import Frame
 
-__all__ = ["BatchSize", "ChunkPart", "PartQueue", "take_parts"]
+__all__ = ["BatchSize", "ChunkPart", "PartQueue", "take_batch", "take_parts"]
 
 ChunkPart: TypeAlias = tuple[int, Sequence[Frame]]
 """The number of a chunk, and selected frames of it: all, or a part of a large chunk."""
@@ -44,28 +44,35 @@ class BatchSize:
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed
         self._seconds_per_frame: float | None = None
-        self._annotations_per_frame = 0.0
+        self._annotations_per_frame: float | None = None
 
-    def learn(self, seconds: float, frames: int, annotations: int = 0) -> None:
+    def learn(self, seconds: float | None, frames: int, annotations: int = 0) -> None:
         """Learn from a batch: a moving average of its duration, and the maximum of its annotations.
 
         Args:
-            seconds: Duration of its detection.
+            seconds: Duration of its detection; None if all detections were known.
             frames: Its number of frames.
             annotations: The number of annotations found on them.
         """
-        now = seconds / frames
-        before = self._seconds_per_frame
-        self._seconds_per_frame = now if before is None else 0.5 * (before + now)
-        self._annotations_per_frame = max(self._annotations_per_frame, annotations / frames)
+        if seconds is not None:
+            now = seconds / frames
+            before = self._seconds_per_frame
+            self._seconds_per_frame = now if before is None else 0.5 * (before + now)
+        self._annotations_per_frame = max(self._annotations_per_frame or 0.0, annotations / frames)
 
-    def max_frames(self, total: int) -> int:
-        """The maximum number of frames in a batch of a run of `total` frames."""
+    def max_frames(self, total: int, *, are_known: bool = False) -> int:
+        """The maximum number of frames in a batch.
+
+        Args:
+            total: The number of frames of the run.
+            are_known: Whether the detections of its frames are known.
+        """
         if self._fixed is not None:
             return self._fixed
-        if self._seconds_per_frame is None:
+        if self._annotations_per_frame is None or (self._seconds_per_frame is None and not are_known):
             return 1  # a single part, to measure
-        in_time = int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4))
+        seconds = 0.0 if are_known else self._seconds_per_frame or 0.0
+        in_time = int(BATCH_SECONDS / max(seconds, 1e-4))
         in_memory = int(MAX_ANNOTATIONS / max(self._annotations_per_frame, 1e-4))
         return min(max(min(in_time, FRAMES_OF_BATCH), total // BATCHES), MAX_FRAMES, in_memory)
 
@@ -97,16 +104,38 @@ class PartQueue:
         return self._next.popleft()
 
 
-def take_parts(parts: PartQueue, max_frames: int) -> list[ChunkPart]:
+def take_batch(
+    parts: PartQueue, size: BatchSize, total: int, is_known: Callable[[int, Sequence[Frame]], bool]
+) -> list[ChunkPart]:
+    """Remove and return the parts of the next batch.
+
+    Parts whose detections are known take no time. The first others begin a batch, as they may take long.
+
+    Args:
+        parts: The parts.
+        size: The size of batches.
+        total: The number of frames of the run.
+        is_known: Whether the detections of a part are known.
+    """
+    assert parts.first is not None
+    if not is_known(*parts.first):
+        return take_parts(parts, size.max_frames(total))
+    return take_parts(parts, size.max_frames(total, are_known=True), lambda part: is_known(*part))
+
+
+def take_parts(
+    parts: PartQueue, max_frames: int, may_follow: Callable[[ChunkPart], bool] = lambda _: True
+) -> list[ChunkPart]:
     """Remove and return the first parts: one, and more up to a number of frames.
 
     Args:
         parts: The parts.
         max_frames: Maximum number of frames, except for a single part.
+        may_follow: Whether a part may be in one batch with the first.
     """
     taken = [parts.take()]
     frames = len(taken[0][1])
-    while parts.first is not None and frames + len(parts.first[1]) <= max_frames:
+    while (part := parts.first) is not None and frames + len(part[1]) <= max_frames and may_follow(part):
         taken.append(parts.take())
         frames += len(taken[-1][1])
     return taken

@@ -113,7 +113,7 @@ def read_task(client: Client, task_id: int, selection: Selection | None = None) 
         meta_answer = pool.submit(client.meta, task_id)
         all_jobs = pool.submit(client.jobs, task)
         labels = pool.submit(client.labels, task_id)
-        validation = pool.submit(client.validation_layout, task_id)
+        validation = pool.submit(client.validation_layout, task)
     meta = meta_answer.result()
     if meta.size != task.size or len(meta.frames) not in (1, meta.size):
         raise InvalidResponseError(

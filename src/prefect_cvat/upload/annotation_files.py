@@ -1,15 +1,14 @@
-"""Stores the annotations of one job in files, so that they do not take memory."""
+"""Stores the annotations of one job in files, so that many do not take memory."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.files.spooled_file import MemoryShare, SpooledFile
 from prefect_cvat.records.annotation_index import StoredAnnotation, StoredRecords
 
 __all__ = ["LineFile", "NewAnnotation", "NewAnnotationFile", "StoredAnnotationFile"]
@@ -31,11 +30,12 @@ class StoredAnnotationFile:
     """Kinds, ids and identities of annotations on the server, in insertion order.
 
     Args:
-        path: The file. The first annotation creates it.
+        path: The file.
+        share: The memory that it may take instead.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, share: MemoryShare | None = None) -> None:
+        self._file = SpooledFile(path, share)
         self._length = 0
 
     def __len__(self) -> int:
@@ -48,18 +48,18 @@ class StoredAnnotationFile:
             StorageError: The file cannot be written.
         """
         records = StoredRecords(StoredRecords.pack(annotations))
-        _append(self._path, records.data)
+        _append(self._file, records.data)
         self._length += len(records)
 
     def clear(self) -> None:
         """Remove all annotations."""
-        self._path.unlink(missing_ok=True)
+        self._file.clear()
         self._length = 0
 
     @property
     def records(self) -> StoredRecords:
         """All annotations, read into memory."""
-        return StoredRecords(self._path.read_bytes() if self._length else b"")
+        return StoredRecords(self._file.read())
 
     def __iter__(self) -> Iterator[StoredAnnotation]:
         return iter(self.records)
@@ -69,11 +69,12 @@ class LineFile:
     """Lines of bytes, in insertion order.
 
     Args:
-        path: The file. The first line creates it.
+        path: The file.
+        share: The memory that it may take instead.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, share: MemoryShare | None = None) -> None:
+        self._file = SpooledFile(path, share)
 
     def extend(self, lines: Iterable[bytes]) -> None:
         """Add all lines, or none if writing fails. Lines contain no line breaks.
@@ -81,17 +82,14 @@ class LineFile:
         Raises:
             StorageError: The file cannot be written.
         """
-        _append(self._path, b"".join(line + b"\n" for line in lines))
+        _append(self._file, b"".join(line + b"\n" for line in lines))
 
     def clear(self) -> None:
         """Remove all lines."""
-        self._path.unlink(missing_ok=True)
+        self._file.clear()
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._path.exists():
-            with self._path.open("rb") as lines:
-                for line in lines:
-                    yield line[:-1]
+        return (line[:-1] for line in self._file.lines())
 
 
 class NewAnnotationFile:
@@ -100,11 +98,12 @@ class NewAnnotationFile:
     This is its own identity, or the identity of a shape refined from it (`refined_shapes.py`).
 
     Args:
-        path: The file. The first annotation creates it.
+        path: The file.
+        share: The memory that it may take instead.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lines = LineFile(path)
+    def __init__(self, path: Path, share: MemoryShare | None = None) -> None:
+        self._lines = LineFile(path, share)
 
     def extend(self, annotations: Iterable[tuple[bytes, NewAnnotation]]) -> None:
         """Add annotations, each after the identity of the stored annotation that matches it.
@@ -142,14 +141,8 @@ class NewAnnotationFile:
         return (bytes.fromhex(line.split(b" ", 2)[1].decode()) for line in self._lines)
 
 
-def _append(path: Path, data: bytes) -> None:
-    if not data:
-        return
-    before = path.stat().st_size if path.exists() else 0
+def _append(file: SpooledFile, data: bytes) -> None:
     try:
-        with path.open("ab") as file:
-            file.write(data)
+        file.append(data)
     except OSError as error:
-        with contextlib.suppress(OSError):  # half a record cannot be read
-            os.truncate(path, before)
-        raise StorageError(f"the annotations of a job cannot be written to {path}: {error}") from error
+        raise StorageError(f"the annotations of a job cannot be written to {file.path}: {error}") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
 from prefect_cvat.annotations.request_bodies import ServerAnnotation
+from prefect_cvat.files.spooled_file import MemoryShare
 from prefect_cvat.records.annotation_index import IdentityIndex, StoredAnnotation, StoredIndex
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.annotation_files import NewAnnotation, StoredAnnotationFile
@@ -43,6 +44,7 @@ class Baseline:
         defaults: The attribute values that the server fills in.
         recognizes_refined: Whether a shape refined from a detection (`refined_shapes.py`) counts as the
             detection.
+        share: The memory that its files may take instead.
 
     Attributes:
         is_known: Whether the job has been read.
@@ -50,14 +52,20 @@ class Baseline:
     """
 
     def __init__(
-        self, folder: Path, job_id: int, defaults: AttributeDefaults, *, recognizes_refined: bool
+        self,
+        folder: Path,
+        job_id: int,
+        defaults: AttributeDefaults,
+        *,
+        recognizes_refined: bool,
+        share: MemoryShare | None = None,
     ) -> None:
         self.is_known = False
         self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
         self._defaults = defaults
-        self._replaceable = StoredAnnotationFile(folder / f"{job_id}-replaceable")
-        self._kept = StoredAnnotationFile(folder / f"{job_id}-kept")
-        self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
+        self._replaceable = StoredAnnotationFile(folder / f"{job_id}-replaceable", share)
+        self._kept = StoredAnnotationFile(folder / f"{job_id}-kept", share)
+        self._refined = RefinedShapes(folder / f"{job_id}-refined", share) if recognizes_refined else None
         self._reusable: IdentityIndex | None = None
 
     def read(
@@ -90,6 +98,10 @@ class Baseline:
             if self._refined is not None:
                 self._refined.write()
         self.is_known = True
+
+    def __iter__(self) -> Iterator[StoredAnnotation]:
+        """All annotations present before the run."""
+        return chain(self._replaceable, self._kept)
 
     def all(self) -> StoredIndex:
         """All annotations present before the run."""

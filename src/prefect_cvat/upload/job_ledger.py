@@ -21,6 +21,7 @@ from pydantic_core import from_json
 from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.files.spooled_file import MemoryShare
 from prefect_cvat.records.annotation_index import (
     AnnotationIds,
     IdentityIndex,
@@ -46,6 +47,7 @@ class JobLedger:
         defaults: The attribute values that the server fills in.
         recognizes_refined: Whether a shape refined from a detection (`refined_shapes.py`) counts as the
             detection.
+        share: The memory that its files may take instead.
 
     Attributes:
         newest: The highest known annotation id, by kind.
@@ -62,18 +64,19 @@ class JobLedger:
         defaults: AttributeDefaults,
         *,
         recognizes_refined: bool = False,
+        share: MemoryShare | None = None,
     ) -> None:
         self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
-        self.baseline = Baseline(folder, job_id, defaults, recognizes_refined=recognizes_refined)
+        self.baseline = Baseline(folder, job_id, defaults, recognizes_refined=recognizes_refined, share=share)
         self.unsent: list[NewAnnotation] = []
         self.to_resend: list[NewAnnotation] = []
         self._sources = frozenset(sources)
         self._defaults = defaults
-        self._added = StoredAnnotationFile(folder / f"{job_id}-added")
-        self._reused = StoredAnnotationFile(folder / f"{job_id}-reused")
-        self._lost = StoredAnnotationFile(folder / f"{job_id}-lost")
-        self._found = StoredAnnotationFile(folder / f"{job_id}-found")
-        self._bodies = NewAnnotationFile(folder / f"{job_id}-bodies")
+        self._added = StoredAnnotationFile(folder / f"{job_id}-added", share)
+        self._reused = StoredAnnotationFile(folder / f"{job_id}-reused", share)
+        self._lost = StoredAnnotationFile(folder / f"{job_id}-lost", share)
+        self._found = StoredAnnotationFile(folder / f"{job_id}-found", share)
+        self._bodies = NewAnnotationFile(folder / f"{job_id}-bodies", share)
         self._abandoned: list[PendingRequest] = []
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
@@ -185,12 +188,16 @@ class JobLedger:
         lost.update(absent)
         return StoredIndex(self._added.records, self._reused.records, exclude=lost)
 
-    def compare(self, on_server: Iterable[ServerAnnotation]) -> Comparison:
+    def compare(self, on_server: Iterable[ServerAnnotation] | None) -> Comparison:
         """Compare the annotations of the job with those the run wants there.
 
         Args:
-            on_server: All annotations of the job.
+            on_server: All annotations of the job; None if they are those from before the run.
         """
+        identity = self._identity_of_ours
+        if on_server is None:
+            on_server = ((kind, {"id": number, "": known}) for kind, number, known in self.baseline)
+            identity = _known_identity
         lost = _ids(self._lost)
         found = _ids(self._found)
         added, reused = self._added.records, self._reused.records
@@ -201,7 +208,7 @@ class JobLedger:
             wanted=IdentityIndex(added, reused, exclude=lost),
             lost=AnnotationIds(key for key in lost if key not in found),
             before=self.baseline.all(),
-            identity=self._identity_of_ours,
+            identity=identity,
         )
 
     def resend(self, absent: Sequence[StoredAnnotation]) -> list[NewAnnotation]:
@@ -250,6 +257,11 @@ class JobLedger:
             return digest is not None and abandoned.take_created(key, digest)
 
         return is_own
+
+
+def _known_identity(annotation: Mapping[str, Any]) -> bytes | None:
+    identity: bytes = annotation[""]
+    return identity
 
 
 def _ids(annotations: Iterable[StoredAnnotation]) -> AnnotationIds:

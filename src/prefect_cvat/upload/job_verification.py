@@ -26,11 +26,11 @@ class EarlierReading(NamedTuple):
     """The annotations of a job at an earlier time.
 
     Attributes:
-        annotations: All annotations of the job.
+        annotations: All annotations of the job; None if they are those from before the run.
         began: The time (`time.monotonic`) before the request that read them.
     """
 
-    annotations: Iterable[ServerAnnotation]
+    annotations: Iterable[ServerAnnotation] | None
     began: float
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from prefect_cvat.annotations.content_digest import AttributeDefaults
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.files.spooled_file import MemoryShare
 from prefect_cvat.http.retry_policy import MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME, RetryPolicy
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.settings import current_settings
+from prefect_cvat.settings import Settings, current_settings
 from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_verification import ROUNDS, EarlierReading, JobVerification
@@ -28,8 +29,9 @@ from prefect_cvat.upload.sending.job_sender import JobSender
 __all__ = ["JobWriter", "job_requests"]
 
 
-def job_requests(client: Client, job_id: int) -> JobRequests:
+def job_requests(client: Client, job_id: int, settings: Settings | None = None) -> JobRequests:
     """The requests to a job, with the limits and attempts of `JobWriter`."""
+    settings = settings or current_settings()
     return JobRequests(
         client,
         job_id,
@@ -37,7 +39,7 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
         max_bytes=JobWriter.max_bytes,
         attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME,
         retry=RetryPolicy(first_delay=JobWriter.retry_delay, longest_delay=30.0),
-        late_commit_seconds=current_settings().late_commit_seconds,
+        late_commit_seconds=settings.late_commit_seconds,
     )
 
 
@@ -56,6 +58,8 @@ class JobWriter:
         stopped: Set to stop the run, which then no longer waits for anything.
         recognizes_refined: Whether a mask or track made from a detection by a model counts as it.
         deleted_frames: The deleted frames of the task.
+        settings: The settings, read once for many jobs.
+        share: The memory that its files may take instead.
 
     Attributes:
         sender: Sends the annotations.
@@ -89,16 +93,20 @@ class JobWriter:
         stopped: threading.Event | None = None,
         recognizes_refined: bool = False,
         deleted_frames: Collection[int] = (),
+        settings: Settings | None = None,
+        share: MemoryShare | None = None,
     ) -> None:
         self.job = job
         self.already_there = 0
         self.missing = 0
         self.doubled_by_others = 0
-        settings = current_settings()
-        self._requests = job_requests(client, job.id)
+        settings = settings or current_settings()
+        self._requests = job_requests(client, job.id, settings)
         defaults = defaults or {}
         self._existing = existing
-        self._ledger = JobLedger(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
+        self._ledger = JobLedger(
+            folder, job.id, sources, defaults, recognizes_refined=recognizes_refined, share=share
+        )
         self._replacement = Replacement(existing, defaults, job.stop_frame, deleted_frames)
         self._record = record or JobRecord(job.id)
         self.sender = JobSender(

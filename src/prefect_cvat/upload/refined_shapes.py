@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.files.lines_by_frame import LinesByFrame
+from prefect_cvat.files.spooled_file import MemoryShare
 from prefect_cvat.geometry.bounding_box import BoundingBox, area, bounding_box, common_box
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import AnnotationId
@@ -29,10 +30,11 @@ class RefinedShapes:
 
     Args:
         path: The file that stores them until they are needed.
+        share: The memory that it may take instead.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = LineFile(path)
+    def __init__(self, path: Path, share: MemoryShare | None = None) -> None:
+        self._file = LineFile(path, share)
         self._lines: list[bytes] = []
         self._by_frame: LinesByFrame | None = None
         self._current: tuple[int, list[_Refined]] = (-1, [])  # a frame, and the shapes on it

@@ -17,7 +17,7 @@ from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.whole_task import is_same_for_task
 from prefect_cvat.runs.execution.job_changes import check_jobs
 from prefect_cvat.runs.reports.report_model import RunReport
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 from prefect_cvat.upload.job_verification import EarlierReading
 from prefect_cvat.upload.job_writer import JobWriter
 from prefect_cvat.upload.sending.parallel_jobs import for_each_job
@@ -63,7 +63,7 @@ class JobUploads:
             client,
             plan.task.id,
             retry_delay=JobWriter.retry_delay,
-            late_commit_seconds=Settings().late_commit_seconds,
+            late_commit_seconds=current_settings().late_commit_seconds,
         )
         self._queue = UploadQueue(writers, task_sender if self._is_whole else None)
         self._baseline: AnnotationReading | None = None
@@ -158,7 +158,7 @@ class JobUploads:
             settled_at = max((writer.sender.settled_at for writer in writers), default=0.0)
             self._pause(max(0.0, settled_at - time.monotonic()))
         self._verify_each()
-        until = time.monotonic() + Settings().stale_read_seconds
+        until = time.monotonic() + current_settings().stale_read_seconds
         delay = 0.5
         waited_for = [writer for writer in writers if writer.doubled_by_others]
         while (duplicates := [w for w in waited_for if w.doubled_by_others]) and time.monotonic() < until:
@@ -230,7 +230,8 @@ class JobUploads:
         if not to_verify:
             return
         reading = self._baseline
-        if anew or reading is None or not self._is_unchanged(reading):
+        is_new = anew or reading is None or not self._is_unchanged(reading)
+        if is_new or reading is None:
             if self._is_whole:
                 check_jobs(self._client, self._plan)
             reading = self._new_reading("verification")
@@ -238,7 +239,8 @@ class JobUploads:
         for job_id, held in reading.each(to_verify | to_finish):
             self._pause(0.0)
             if job_id in to_verify:
-                self.writers[job_id].verify(EarlierReading(held, reading.began), anew=anew)
+                earlier = EarlierReading(held if is_new else None, reading.began)
+                self.writers[job_id].verify(earlier, anew=anew)
         self._is_whole = reading.is_whole
         self._verification = reading
 

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.exceptions import BadFunctionError, DeviceError
+from prefect_cvat.files.spooled_file import MemoryShare
 from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 from prefect_cvat.options.existing_annotation_options import Existing
-from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
+from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_batch
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview, rank_frames
@@ -26,6 +27,7 @@ from prefect_cvat.runs.execution.job_uploads import JobUploads, make_folder
 from prefect_cvat.runs.execution.run_chunks import RunChunks
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.review_issues import open_issues
+from prefect_cvat.settings import current_settings
 from prefect_cvat.upload.job_writer import JobWriter
 
 __all__ = ["PlannedRun"]
@@ -113,7 +115,7 @@ class PlannedRun(ABC, Generic[Results]):
         parts = PartQueue(self.plan.parts())
         index = 0
         while parts.first is not None:
-            taken = take_parts(parts, self._batch_size.max_frames(len(self.plan.frames)))
+            taken = take_batch(parts, self._batch_size, len(self.plan.frames), self._is_cached)
             batch = Batch(index, [chunk for chunk, _ in taken], [f for _, frames in taken for f in frames])
             coming = parts.peek(MAX_DOWNLOADS)
             self._chunks.reserve(batch, [chunk for chunk, of in coming if not self._is_cached(chunk, of)])
@@ -169,6 +171,8 @@ class PlannedRun(ABC, Generic[Results]):
                     self._failure = type(error)(str(error))
                     raise
                 self._batch_size.learn(watch.seconds, len(frames), sum(map(self._count_found, found)))
+        elif chunks.known:
+            self._batch_size.learn(None, len(chunks.known), sum(map(self._count_found, chunks.known)))
         with self.context.updating_report() as report:
             report.frames_from_cache += len(chunks.known)
         everything = sorted([*chunks.known, *found], key=attrgetter("frame"))
@@ -280,6 +284,7 @@ class PlannedRun(ABC, Generic[Results]):
     def _make_writers(self, workspace: Workspace) -> dict[int, JobWriter]:
         folder = make_folder(workspace.folder, "jobs")
         defaults = attribute_defaults(self.plan.info.labels)
+        settings, share = current_settings(), MemoryShare()
         return {
             job.id: JobWriter(
                 self.client,
@@ -293,6 +298,8 @@ class PlannedRun(ABC, Generic[Results]):
                 stopped=self.context.stopped,
                 recognizes_refined=self.recognizes_refined and self.options.existing is Existing.KEEP,
                 deleted_frames=self.plan.info.meta.deleted_frames,
+                settings=settings,
+                share=share,
             )
             for job in self.plan.jobs
         }
