@@ -25,7 +25,7 @@ _STARTED_IN = Path.cwd()
 class Settings(BaseSettings):
     """The present settings. Created where they are needed, so that changes of the environment take effect.
 
-    That takes about a millisecond; `current_settings` is for what is done once for each job.
+    That takes about three milliseconds; `current_settings` is for what is done in each run.
 
     Raises:
         pydantic.ValidationError: A variable has an invalid value.

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -193,3 +194,38 @@ def test_digest_of_a_stored_track_equals_that_of_the_request(client):
     assert sorted(content_digest(track, defaults) for track in answer.tracks) == expected
     assert sorted(content_digest(track, defaults) for track in stored.tracks) == expected
     assert len(set(expected)) == 2
+
+
+BOX = {
+    "type": "rectangle", "frame": 3, "label_id": 7, "source": "auto", "points": [1.00049, 2, 3.1234567, 4.5],
+    "rotation": 10.00049, "occluded": True, "z_order": 2, "group": 4, "score": 1 / 3,
+}  # fmt: skip
+KEYPOINTS = [
+    {"type": "points", "frame": 3, "label_id": label, "points": [label, 2.5], "score": 0.25}
+    for label in (9, 8)
+]
+SKELETON = {"type": "skeleton", "frame": 3, "label_id": 7, "source": "auto", "points": [], "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (SHAPE, "21d9c9853be1c1aab83a4f93"),
+        (BOX, "c95fef77ab00e643bb869fd5"),
+        ({"frame": 3, "label_id": 7, "source": "auto"}, "aa1d72018545dab3a6dfb5c2"),
+        ({**SKELETON, "elements": KEYPOINTS}, "5991139466f26bce12150f6b"),
+        (
+            {
+                "label_id": 7,
+                "frame": 0,
+                "source": "auto",
+                "shapes": [{**BOX, "frame": 5}, {**BOX, "frame": 0}],
+            },
+            "afff4dd6aec5e62074eff761",
+        ),
+    ],
+    ids=["with attributes", "box", "tag", "skeleton", "track"],
+)
+def test_digests_stay_as_records_of_runs_have_them(annotation, expected):
+    """`undo` compares the digests in a record, perhaps of an earlier version, with what is in the task."""
+    assert content_digest(annotation, {8: {1: "x"}}).hex() == expected

@@ -124,7 +124,7 @@ class LabelRemapper:
         self._summarize = summarize
         self._review_from = review_from or {}
         self._probability = probability
-        self._run_attributes = run_attributes
+        self._run_attributes = run_attributes if run_attributes and run_attributes.are_any else None
         self._all_parts = keep_all_parts
         self._thresholds = thresholds or {}
 
@@ -214,7 +214,8 @@ class LabelRemapper:
         written = 0
         for points in parts:
             body = shape_body(shape, points, frame.number, target.id)
-            body["attributes"] = self._attributes(shape.attributes, target, score)
+            has_attributes = shape.attributes or self._run_attributes is not None
+            body["attributes"] = self._attributes(shape.attributes, target, score) if has_attributes else []
             if elements is not None:
                 body["elements"] = elements
             if there is not None and there.include(body):

@@ -122,7 +122,7 @@ def shape_body(
         label_id: Its label in the task.
     """
     body: dict[str, Any] = {
-        "type": shape.type.value,
+        "type": str(shape.type),
         "frame": frame,
         "label_id": label_id,
         "source": "auto",

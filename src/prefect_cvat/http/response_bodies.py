@@ -21,6 +21,11 @@ SMALL_BYTES = 2**22
 """Bodies up to this size in bytes are not checked for `MAX_EXPANSION`."""
 
 _PART_BYTES = 2**16
+"""Bytes of a compressed body that are read at a time: they may expand a thousandfold."""
+
+_PLAIN_PART_BYTES = 2**18
+"""Bytes of a body as it is that are read at a time: larger parts take a fifth less time of the processor."""
+
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 
 
@@ -76,8 +81,9 @@ def _parts(response: requests.Response, max_bytes: int) -> Iterator[bytes]:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
         raise InvalidResponseError(f"{where} is encoded as {encoding!r}, which was not asked for")
+    is_plain = encoding in ("", "identity")
     length = 0
-    for part in response.iter_content(_PART_BYTES):
+    for part in response.iter_content(_PLAIN_PART_BYTES if is_plain else _PART_BYTES):
         length += len(part)
         if length > max_bytes:
             raise ResponseTooLargeError(f"{where} has more than {max_bytes} bytes; they are not read")

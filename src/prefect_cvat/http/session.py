@@ -6,6 +6,7 @@ Two rules of CVAT 2.73 shape the headers: `Accept: application/json` is refused 
 
 from __future__ import annotations
 
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 
@@ -16,7 +17,7 @@ from requests.auth import AuthBase
 from prefect_cvat.http.redirects import DirectSession
 from prefect_cvat.http.slow_responses import MinimumSpeedAdapter
 
-__all__ = ["NoAuth", "TokenAuth", "make_session"]
+__all__ = ["NoAuth", "TokenAuth", "make_session", "own_version"]
 
 
 class TokenAuth(AuthBase):
@@ -45,6 +46,12 @@ class NoAuth(AuthBase):
         return request
 
 
+@cache
+def own_version() -> str:
+    """The installed version of this library; to read it takes milliseconds."""
+    return version("prefect-cvat")
+
+
 def make_session(organization: str | None) -> requests.Session:
     """Make a session without credentials.
 
@@ -59,7 +66,7 @@ def make_session(organization: str | None) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update(
         {
-            "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
+            "User-Agent": f"prefect-cvat/{own_version()}",
             "Accept": "application/vnd.cvat+json",
             "Accept-Encoding": "gzip, deflate",  # no encoding that would be decompressed without limits
         }

@@ -21,7 +21,7 @@ from prefect_cvat.files.file_cache import DEFAULT_SIZE_LIMIT, FileCache
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 
 __all__ = ["CachedDetections", "DetectionCache", "cache_folder"]
 
@@ -47,7 +47,7 @@ _SHAPES = TypeAdapter(list[LabeledShapeRequest])
 
 def cache_folder() -> Path:
     """The folder of cached detections: `PREFECT_CVAT_CACHE_DIR`, or the user's cache folder."""
-    return Settings().cache_dir
+    return current_settings().cache_dir
 
 
 class DetectionCache(FileCache):

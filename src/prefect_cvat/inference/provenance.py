@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import PurePath
 from types import ModuleType
 
@@ -14,6 +13,7 @@ from pydantic_core import to_json, to_jsonable_python
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.function_for_task import FunctionForTask
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
+from prefect_cvat.http.session import own_version
 from prefect_cvat.inference.function_digest.digest import FunctionDigest
 from prefect_cvat.inference.function_digest.named_files import changes_results
 from prefect_cvat.messages.bounded_text import escape_unencodable
@@ -69,7 +69,7 @@ class Provenance(BaseModel):
     skip_existing_iou: float | None = None
     skip_existing_source: str = "manual"
     options: dict[str, JsonValue] = Field(default_factory=dict)
-    prefect_cvat: str = Field(default_factory=lambda: version("prefect-cvat"))
+    prefect_cvat: str = Field(default_factory=own_version)
 
     @classmethod
     def of(cls, function_name: str, options: Options) -> Provenance:

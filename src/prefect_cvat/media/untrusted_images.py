@@ -47,6 +47,9 @@ _BYTES_PER_PIXEL_PROGRESSIVE = 10
 MIN_BYTES_PER_PIXEL = 4
 """Bytes that Pillow stores for a pixel of RGB."""
 
+_DECODED_AT_A_TIME = 2**20
+"""Bytes of a file that Pillow reads at a time: between parts its decoder waits for other Python threads."""
+
 _MIN_LIMIT = 2**22
 """The minimum of the setting in bytes: for smaller images it need not be read."""
 
@@ -76,6 +79,7 @@ def open_image(
             # memory is limited below; Pillow warns about images below that limit
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(source, formats=IMAGE_FORMATS)  # noqa: TID251 (this is the place)
+            image.decodermaxblock = _DECODED_AT_A_TIME
     except MediaError:
         raise
     except Exception as error:  # the type of the error depends on the format

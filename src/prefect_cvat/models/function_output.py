@@ -151,12 +151,16 @@ class SubLabeledShapeRequest(_RequestModel):
 
         def __init__(self, /, *args: Any, **fields: Any) -> None:
             shape_type = args[0] if args else fields.get("type")
-            if enum_value(shape_type) == "mask" and _is_bitmap(fields.get("points")):
+            may_be_mask = type(shape_type) is not str or shape_type == "mask"
+            if may_be_mask and enum_value(shape_type) == "mask" and _is_bitmap(fields.get("points")):
                 raise BadFunctionError(
                     "a mask is given as run lengths and its box, not as an array of pixels: make its points"
                     " with prefect_cvat.masks.encode_mask(array)"
                 )
-            super().__init__(*args, **fields)
+            if args:
+                super().__init__(*args, **fields)
+            else:  # nearly always, hundreds of times on an image
+                BaseModel.__init__(self, **fields)
 
     type: Annotated[ShapeType, BeforeValidator(_plain)]
     label_id: int

@@ -35,6 +35,11 @@ class RunAttributes:
                 elif attribute.name == model and (name := _model_value(attribute, model_names)) is not None:
                     self._models[owner.id] = attribute.id, name
 
+    @property
+    def are_any(self) -> bool:
+        """Whether any label has such an attribute."""
+        return bool(self._scores or self._models)
+
     def values(
         self, label_id: int, score: float | None, exclude: Container[int | None]
     ) -> list[dict[str, Any]]:

@@ -77,16 +77,22 @@ class FrameSummary:
 
     def add(self, uncertainties: Sequence[Uncertainty]) -> None:
         """Add shapes or tracks."""
-        counts = Counter(dict(self.labels)) + Counter(each.label_id for each in uncertainties)
+        counts = Counter([each.label_id for each in uncertainties])
+        counts.update(dict(self.labels))
         self.labels = tuple(sorted(counts.items()))
         for each in uncertainties:
-            self.low_scores += each.score < LOW_SCORE
-            self.min_score = min(self.min_score, each.score)
+            if each.score < LOW_SCORE:
+                self.low_scores += 1
+            if each.score < self.min_score:
+                self.min_score = each.score
             if each.iou:
                 self.overlaps += 1
                 if self.closest is None or each.iou > self.closest.iou:
                     self.closest = each
-            self._add_corrections(each.value, each.box)
+            value = each.value
+            self.expected_corrections += value
+            if value > self._box_corrections:
+                self._mark(value, each.box)
 
     def add_unwritten(self, uncertainties: Sequence[Uncertainty]) -> None:
         """Add detections that are not written because of their score."""
@@ -105,11 +111,8 @@ class FrameSummary:
             box: The bounding box of its object, in pixels.
         """
         self.breaks.append((how, label_id))
-        self._add_corrections(1.0, box)
-
-    def _add_corrections(self, corrections: float, box: BoundingBox) -> None:
-        self.expected_corrections += corrections
-        self._mark(corrections, box)
+        self.expected_corrections += 1.0
+        self._mark(1.0, box)
 
     def _mark(self, corrections: float, box: BoundingBox) -> None:
         if corrections > self._box_corrections:

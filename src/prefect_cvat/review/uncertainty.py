@@ -10,10 +10,11 @@ that probability.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefect_cvat.geometry.bounding_box import WITHOUT_AREA, BoundingBox, bounding_box
 from prefect_cvat.geometry.iou import box_iou
@@ -71,13 +72,17 @@ def measure_uncertainty(
         judge: The learned probability that a shape is right, if there is one.
     """
     boxes = [bounding_box(shape) for shape in shapes]
-    overlaps = _find_overlaps(shapes, boxes)
-    found = []
-    for index, (shape, box) in enumerate(zip(shapes, boxes, strict=True)):
-        iou, other = overlaps.get(index, (0.0, index))
-        label_id, score = shape["label_id"], shape["score"]
-        probability = None if judge is None else judge(label_id, score, box, iou)
-        found.append(Uncertainty(label_id, score, box, iou, shapes[other]["label_id"], probability))
+    found = [
+        Uncertainty(label_id := shape["label_id"], shape["score"], box, 0.0, label_id)
+        for shape, box in zip(shapes, boxes, strict=True)
+    ]
+    for index, (iou, other) in _find_overlaps(shapes, boxes).items():
+        label_id, score, box, *_ = found[index]
+        found[index] = Uncertainty(label_id, score, box, iou, shapes[other]["label_id"])
+    if judge is not None:
+        found = [
+            each._replace(probability=judge(each.label_id, each.score, each.box, each.iou)) for each in found
+        ]
     return found
 
 
@@ -89,21 +94,37 @@ def _find_overlaps(
     with_area.sort(key=lambda index: -shapes[index]["score"])
     if len(with_area) < 2:
         return {}
-    types = sorted({shapes[index]["type"] for index in with_area})
-    type_number = np.array([types.index(shapes[index]["type"]) for index in with_area])
+    types = [shapes[index]["type"] for index in with_area]
+    names = sorted(set(types))
+    type_number = np.array([names.index(each) for each in types]) if len(names) > 1 else None
     coordinates = np.array([boxes[index] for index in with_area], dtype=np.float64)
-    left, right = coordinates[:, 0], coordinates[:, 2]
-    from_left = np.argsort(left, kind="stable")
     found: dict[int, tuple[float, int]] = {}
-    for start in range(0, len(with_area), MAX_ROWS):
-        rows = from_left[start : start + MAX_ROWS]  # boxes side by side: few others can overlap with them
-        columns = np.flatnonzero((left < right[rows].max()) & (right > left[rows].min()))
-        if not len(columns):
-            continue
+    for rows, columns in _side_by_side(coordinates):
         iou = box_iou(coordinates[rows], coordinates[columns])
-        iou *= (type_number[rows][:, None] == type_number[columns]) & (columns < rows[:, None])
-        best = iou.argmax(axis=1)
-        for place in np.flatnonzero(iou.max(axis=1) >= MIN_IOU).tolist():
-            row, column = int(rows[place]), int(columns[best[place]])
-            found[with_area[row]] = (float(iou[place, best[place]]), with_area[column])
+        iou *= columns < rows[:, None]
+        if type_number is not None:
+            iou *= type_number[rows][:, None] == type_number[columns]
+        highest = iou.max(axis=1)
+        overlapping = (highest >= MIN_IOU).nonzero()[0]
+        if len(overlapping):
+            best = columns[iou[overlapping].argmax(axis=1)].tolist()
+            for row, value, column in zip(
+                rows[overlapping].tolist(), highest[overlapping].tolist(), best, strict=True
+            ):
+                found[with_area[row]] = value, with_area[column]
     return found
+
+
+def _side_by_side(boxes: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """The indices of some boxes, and of those that may overlap with them, until all boxes had their turn."""
+    if len(boxes) <= MAX_ROWS:
+        everyone = np.arange(len(boxes))
+        yield everyone, everyone
+        return
+    left, right = boxes[:, 0], boxes[:, 2]
+    from_left = np.argsort(left, kind="stable")
+    for start in range(0, len(boxes), MAX_ROWS):
+        rows = from_left[start : start + MAX_ROWS]
+        columns = np.flatnonzero((left < right[rows].max()) & (right > left[rows].min()))
+        if len(columns):
+            yield rows, columns

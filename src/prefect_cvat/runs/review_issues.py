@@ -36,7 +36,7 @@ from prefect_cvat.planning.plan import TaskInfo
 from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.runs.reports.report_model import RunReport
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 from prefect_cvat.upload.sending.job_requests import LONGEST_PAUSE, seconds_until_certain
 
 __all__ = ["open_issues"]
@@ -139,7 +139,7 @@ class _JobIssues:
             self._send(frame, position, message)
         except UNKNOWN_OUTCOME as error:
             self._has_unknown_outcome = True
-            settings = Settings()
+            settings = current_settings()
             seconds = seconds_until_certain(error, settings.late_commit_seconds)
             self._unknown_until = time.monotonic()
             if seconds is not None:

@@ -25,6 +25,7 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.progress_bar import Progress
+from prefect_cvat.runs.execution.rare_collections import collecting_rarely
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.report_model import RunReport
 
@@ -79,7 +80,7 @@ def run_pipeline(
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
-    with closing(run), run.reserve_task() as workspace:
+    with closing(run), collecting_rarely(), run.reserve_task() as workspace:
         planned: PlannedRun[Any] = submitter.submit("plan_task", run, workspace).result()
         submitter.submit("validate_spec", planned).result()
         on_planned(planned.plan)

@@ -29,7 +29,7 @@ from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.reports.report_model import RunReport
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 
 __all__ = ["Run"]
 
@@ -117,7 +117,7 @@ class Run(ABC):
         """
         self.client.check_may_write()
         with exclusive_run(self.client.url, self.task_id, self.options.selection.jobs) as lock:
-            lock.wait_for_earlier_write(Settings().late_commit_seconds, self.context.pause)
+            lock.wait_for_earlier_write(current_settings().late_commit_seconds, self.context.pause)
             with spool_folder() as folder:
                 yield Workspace(folder, lock)
 

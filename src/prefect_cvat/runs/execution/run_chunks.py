@@ -12,7 +12,7 @@ from prefect_cvat.media.download_limit import DownloadLimit
 from prefect_cvat.media.spooled_chunks import AHEAD, SpooledChunks
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.run_context import RunContext
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 
 __all__ = ["RunChunks"]
 
@@ -37,7 +37,7 @@ class RunChunks(SpooledChunks):
         on_chunk: Callable[[ChunkFile], object],
         default_image_bytes: int | None,
     ) -> None:
-        settings = Settings()
+        settings = current_settings()
         super().__init__(
             self._download_chunk,
             DownloadLimit(context.options.downloads),
