@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -33,11 +34,21 @@ def sandbox() -> Iterator[str]:
 @contextmanager
 def sandbox_process() -> Iterator[tuple[str, int]]:
     """A sandbox in another process; yields its address and the number of the process."""
+    with _server("-m", "prefect_cvat.sandbox", "--port", "0") as started:
+        yield started
+
+
+@contextmanager
+def chunk_files(url: str) -> Iterator[str]:
+    """A server in front of a sandbox, see `chunk_files.py`; yields its address."""
+    with _server(str(Path(__file__).with_name("chunk_files.py")), url) as (front, _pid):
+        yield front
+
+
+@contextmanager
+def _server(*arguments: str) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "prefect_cvat.sandbox", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert process.stdout is not None
