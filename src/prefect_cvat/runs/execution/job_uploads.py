@@ -125,9 +125,10 @@ class JobUploads:
         for job_id in complete:
             self.writers[job_id].free_memory()
             self._uploaded[job_id] = {}
-        if self._baseline is not None and self._has_sent:
-            self._baseline.close()
-            self._baseline = None
+        baseline = self._baseline
+        if baseline is not None and self._has_sent:
+            self._baseline = None  # another batch may end at the same time
+            baseline.close()
 
     def close(self) -> None:
         """Send what still waits when the run has failed, unless sending has just failed."""

@@ -87,8 +87,10 @@ class PlannedRun(ABC, Generic[Results]):
 
     def close(self) -> None:
         """End the downloads and their threads, close the chunk that is open, send what still waits."""
-        self._chunks.close()
-        self.uploads.close()
+        try:
+            self._chunks.close()
+        finally:
+            self.uploads.close()
 
     def store_report(self) -> None:
         """Store the report beside the record of the run, if it has sent anything.
