@@ -4,6 +4,7 @@ import pytest
 
 from prefect_cvat.exceptions import TransportError
 from prefect_cvat.upload import job_writer as upload
+from prefect_cvat.upload.sending.job_requests import JobRequests
 from task_annotations import WRITES
 from upload.job_writing import LATE
 
@@ -41,6 +42,24 @@ def test_undo_keeps_annotation_corrected_after_verification(client, scene):
     scene.correct(2, points=[30, 1, 40, 9], source="auto")
     writer.undo()
     assert scene.xs() == [30]
+
+
+def test_undo_reads_again_after_a_reading_from_before_the_write(scene, monkeypatch):
+    """The job seems to change while it is read, and the second reading is older than the first."""
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
+    read, updated_date = JobRequests._read_without, JobRequests.updated_date
+    readings, dates = [], iter(["2026-01-01", "2026-01-02"])
+
+    def read_without(self, *args):
+        readings.append(self)
+        return iter(()) if len(readings) == 2 else read(self, *args)
+
+    writer = scene.writer()
+    writer.write(0, [scene.rect(1), scene.rect(2)], [0])
+    monkeypatch.setattr(JobRequests, "_read_without", read_without)
+    monkeypatch.setattr(JobRequests, "updated_date", lambda self: next(dates, None) or updated_date(self))
+    writer.undo()
+    assert scene.xs() == []
 
 
 def test_undo_distinguishes_equal_ids_of_tags_and_shapes(scene):

@@ -272,19 +272,20 @@ class JobSender:
             PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         chosen = None if only is None else {(kind, number): digest for kind, number, digest in only}
-        unseen = self._ledger.added_ids() if chosen is None else set(chosen)
+        left = self._ledger.added_ids() if chosen is None else set(chosen)
 
         def pick(on_server: Iterator[ServerAnnotation], max_count: int) -> Sequence[ServerAnnotation]:
             is_own = self._ledger.own_annotations()
             picked: list[ServerAnnotation] = []
             for kind, annotation in on_server:
                 key = (kind, annotation["id"])
-                unseen.discard(key)
                 if chosen is None:
                     is_to_go = is_own(kind, annotation)
                 else:
                     is_to_go = chosen.get(key) == self._ledger.identity(annotation)
-                if is_to_go and len(picked) < max_count:
+                if not is_to_go:
+                    left.discard(key)
+                elif len(picked) < max_count:
                     picked.append((kind, annotation))
             return picked
 
@@ -292,6 +293,8 @@ class JobSender:
             is_last = time.monotonic() >= self.seen_after
             for part in self._requests.remove(pick, self.pause):
                 self._record.removed(part)
-            if is_last or not unseen:
+                for key in part:
+                    left.discard(key)
+            if is_last or not left:
                 return
             self.pause(min(0.5, max(0.0, self.seen_after - time.monotonic())))
