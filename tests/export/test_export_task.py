@@ -1,6 +1,7 @@
 """Exporting tasks of a sandbox over HTTP: tracks, videos, failed frames, arguments that are refused."""
 
 import sys
+from unittest.mock import Mock
 
 import PIL.Image
 import pytest
@@ -15,11 +16,12 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.exceptions import (
     BadFunctionError,
     InvalidResponseError,
+    MediaError,
     MissingLibraryError,
     NothingToExportError,
     StorageError,
 )
-from prefect_cvat.export import export_task
+from prefect_cvat.export import annotation_source, export_task
 from prefect_cvat.options.run_options import Options
 
 
@@ -169,3 +171,36 @@ def test_copies_images_that_are_too_large_to_be_decoded(client, make_task, tmp_p
     for number in range(2):
         copied = done.folder / "images" / f"{number:04}.png"
         assert copied.read_bytes() == picture(1600, 1200, seed=number)
+
+
+class RecordedProgress:
+    """Notes what is called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def start(self, total):
+        self.calls.append(("start", total))
+
+    def advance(self, frames):
+        self.calls.append(("advance", frames))
+
+    def finish(self):
+        self.calls.append(("finish",))
+
+
+def test_failed_export_of_existing_annotations_ends_its_progress(client, make_task, tmp_path, monkeypatch):
+    task_id = make_task(2)
+    shape = {
+        "type": "rectangle",
+        "frame": 0,
+        "label_id": client.labels(task_id)[0].id,
+        "points": [1, 1, 5, 5],
+        "source": "manual",
+    }
+    client.create_job_annotations(client.jobs(task_id)[0].id, {"shapes": [shape], "tags": [], "tracks": []})
+    monkeypatch.setattr(annotation_source, "fetch_chunk", Mock(side_effect=MediaError("no such chunk")))
+    progress = RecordedProgress()
+    with pytest.raises(MediaError, match="no such chunk"):
+        export_task(client, task_id, folder=tmp_path / "set", progress=progress)
+    assert progress.calls == [("start", 2), ("finish",)]

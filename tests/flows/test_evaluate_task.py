@@ -14,6 +14,7 @@ from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.tasks import artifacts
 from served_chunks import with_chunks
 from task_runs import artifacts_of, last_run, stages_of
 
@@ -45,7 +46,8 @@ def corrected_task(client) -> int:
     return task_id
 
 
-def test_evaluates_function_and_publishes_artifacts(credentials, client, corrected_task):
+def test_evaluates_function_and_publishes_artifacts(credentials, client, corrected_task, monkeypatch):
+    monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)  # else a short run has no progress bar
     before = client.task_annotations(corrected_task)
     done = evaluate_task(
         corrected_task,
@@ -74,6 +76,7 @@ def test_evaluates_function_and_publishes_artifacts(credentials, client, correct
     assert all(f"frame {key.split('-')[2]} " in artifact.description for key, artifact in worst_of.items())
     worst = next(iter(worst_of.values())).data.removeprefix("data:image/svg+xml;base64,")
     assert "missed: person" in base64.b64decode(worst).decode()
+    assert {key for key in found if key.startswith("progress-")} == {f"progress-{task}"}
 
 
 def test_evaluates_existing_annotations_without_function(credentials, corrected_task):

@@ -7,6 +7,7 @@ import pytest
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.flows.export_task import export_task
 from prefect_cvat.options.export_options import ExportOptions
+from prefect_cvat.tasks import artifacts
 from task_runs import artifacts_of, last_run, stages_of
 
 pytestmark = [
@@ -24,7 +25,8 @@ def folder(monkeypatch, tmp_path):
     return tmp_path / "exports"
 
 
-def test_exports_what_a_function_finds(credentials, client, make_task, folder):
+def test_exports_what_a_function_finds(credentials, client, make_task, folder, monkeypatch):
+    monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)  # else a short run has no progress bar
     task_id = make_task(3)
     done = export_task(task_id, credentials, function=FUNCTION)
     run = last_run()
@@ -37,7 +39,9 @@ def test_exports_what_a_function_finds(credentials, client, make_task, folder):
     assert run.name == f"export task {task_id} with {FUNCTION}"
     assert run.state.message == f"3 frames exported to {done.folder}"
     assert stages_of(run) >= {"plan task", "batch 0"}
-    assert set(artifacts_of(run)) == {f"export-task-{task_id}"}  # a short run has no progress bar
+    found = artifacts_of(run)
+    assert set(found) == {f"progress-task-{task_id}", f"export-task-{task_id}"}
+    assert found[f"progress-task-{task_id}"].data == 100.0
 
 
 def test_exports_annotations_of_the_task_without_images(credentials, client, make_task):

@@ -196,7 +196,7 @@ class JobLedger:
         """
         identity = self._identity_of_ours
         if on_server is None:
-            on_server = ((kind, {"id": number, "": known}) for kind, number, known in self.baseline)
+            on_server = ((kind, {"id": number, "identity": known}) for kind, number, known in self.baseline)
             identity = _known_identity
         lost = _ids(self._lost)
         found = _ids(self._found)
@@ -260,7 +260,7 @@ class JobLedger:
 
 
 def _known_identity(annotation: Mapping[str, Any]) -> bytes | None:
-    identity: bytes = annotation[""]
+    identity: bytes = annotation["identity"]
     return identity
 
 

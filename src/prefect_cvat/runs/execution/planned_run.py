@@ -10,25 +10,21 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
-from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.remapped_detections import Annotations
 from prefect_cvat.exceptions import BadFunctionError, DeviceError
-from prefect_cvat.files.spooled_file import MemoryShare
 from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.options.execution_options import MAX_DOWNLOADS
-from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_batch
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview, rank_frames
 from prefect_cvat.review.frame_summary import FrameSummaries
-from prefect_cvat.runs.execution.job_uploads import JobUploads, make_folder
+from prefect_cvat.runs.execution.job_uploads import JobUploads
+from prefect_cvat.runs.execution.job_writers import make_writers
 from prefect_cvat.runs.execution.run_chunks import RunChunks
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.review_issues import open_issues
-from prefect_cvat.settings import current_settings
-from prefect_cvat.upload.job_writer import JobWriter
 
 __all__ = ["PlannedRun"]
 
@@ -74,7 +70,14 @@ class PlannedRun(ABC, Generic[Results]):
         self.plan = plan
         self.folder = workspace.folder
         self._record = RunRecord(self._describe)
-        writers = self._make_writers(workspace)
+        writers = make_writers(
+            context,
+            plan,
+            workspace,
+            self._record,
+            sources=self.sources,
+            recognizes_refined=self.recognizes_refined,
+        )
         self.uploads = JobUploads(self.client, plan, writers, self.folder, context.pause)
         self._chunks = RunChunks(context, plan, self.folder, self._use_chunk, self.default_image_bytes)
         self._detect_lock = threading.Lock()
@@ -282,29 +285,6 @@ class PlannedRun(ABC, Generic[Results]):
     def _frames_to_detect(self, batch: Batch, chunks: ChunkBatch) -> list[Frame]:
         known = {item.frame for item in chunks.known}
         return [frame for frame in batch.frames if frame.number not in known]
-
-    def _make_writers(self, workspace: Workspace) -> dict[int, JobWriter]:
-        folder = make_folder(workspace.folder, "jobs")
-        defaults = attribute_defaults(self.plan.info.labels)
-        settings, share = current_settings(), MemoryShare()
-        return {
-            job.id: JobWriter(
-                self.client,
-                job,
-                folder,
-                existing=self.options.existing,
-                sources=self.sources,
-                defaults=defaults,
-                record=self._record.of_job(job.id),
-                lock=workspace.lock,
-                stopped=self.context.stopped,
-                recognizes_refined=self.recognizes_refined and self.options.existing is Existing.KEEP,
-                deleted_frames=self.plan.info.meta.deleted_frames,
-                settings=settings,
-                share=share,
-            )
-            for job in self.plan.jobs
-        }
 
     def _describe(self) -> RecordHeader:
         return RecordHeader(
