@@ -54,6 +54,7 @@ from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.review_page import publish_page
+from prefect_cvat.tasks.wait_for_task import task_limit_kept
 
 __all__ = ["annotate_shards"]
 
@@ -120,13 +121,14 @@ def annotate_shards(
             Shard(
                 task_id,
                 document,
-                chosen.model_dump_json(include=set(CvatFunction.model_fields)),
+                chosen.as_json(),
                 _options_of_shard(options, jobs),
             )
             for jobs in make_shards(plan, options.selection.jobs, shard_frames)
         ]
         empty_report = _empty_report(plan, plan.info.page(client.url), chosen.function)
-        report = _run_shards(shards, empty_report, client, plan, options)
+        with task_limit_kept(client.url, task_id):
+            report = _run_shards(shards, empty_report, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
         _publish_page(client, plan, report, options.quality)
     return completed(report, report.headline)

@@ -2,6 +2,7 @@
 
 - `stages`: the stages of a run on a task (plan, validate, fetch, detect, remap, upload) as Prefect tasks.
 - `annotate_shard`: a Prefect task that runs all stages on some jobs of a task.
+- `flow_run_watch`: stops the shards of a flow run that is no longer running.
 - `prefect_task_options`: retries and error messages of all of these.
 - `log_records`: shorter tracebacks in the logs of runs.
 - `artifacts`: the progress bar, report and pictures of a run in Prefect's pages.

@@ -16,7 +16,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from prefect.client.orchestration import get_client
@@ -194,14 +194,27 @@ def wait_for_slots(
             raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
         if waited > next_warning:
             next_warning += SECONDS_BETWEEN_WARNINGS
+            full = _full_limits(names, occupy) or names
             warn(
-                f"waiting for a slot of the limit {', '.join(names[:3])}; if no run uses it any more, free it"
-                f" with `prefect gcl update {names[0]} --active-slots 0`"
+                f"waiting for a slot of the limit {', '.join(full[:3])}; if no run uses it any more, free it"
+                f" with `prefect gcl update {full[0]} --active-slots 0`"
             )
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of waiting runs)
         delay = min(2 * delay, POLL_SECONDS)
     kind = "server" if names[0].startswith(SERVER_LIMITS) else "task"
     add_counts({("prefect_cvat_slot_wait_seconds", kind): time.monotonic() - started})
+
+
+def _full_limits(names: Sequence[str], occupy: int) -> list[str]:
+    """Those of some limits that have fewer free slots than a run takes."""
+    full: list[str] = []
+    with get_client(sync_client=True) as client:
+        for name in names:
+            with suppress(ObjectNotFound):
+                limit = client.read_global_concurrency_limit_by_name(name)
+                if limit.limit - limit.active_slots < occupy:
+                    full.append(name)
+    return full
 
 
 def _physical_device(device: str) -> str:

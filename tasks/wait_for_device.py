@@ -18,10 +18,22 @@ from prefect_cvat.auto_annotation.loading import parse_parameters, takes_paramet
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks.prefect_limits import FIRST_POLL_SECONDS, device_limit, server_slot, try_slots
 
-__all__ = ["device_slot", "loaded_function", "local_devices", "takes_device"]
+__all__ = [
+    "DeviceInUseError",
+    "device_slot",
+    "loaded_function",
+    "local_devices",
+    "needs_no_device",
+    "takes_device",
+]
 
 POLL_SECONDS = 2.0
 """How often, at the longest, a waiting run checks whether a device is free."""
+
+
+class DeviceInUseError(Exception):
+    """Another run uses a device, and this one must not wait for it with a slot of the CVAT server."""
+
 
 _ANY = (None, "", "auto")
 """The values of `device` that leave the choice to the run."""
@@ -29,7 +41,7 @@ _ANY = (None, "", "auto")
 
 @contextmanager
 def loaded_function(
-    function: CvatFunction, server: str, *, warn: Callable[[str], object] = lambda _: None
+    function: CvatFunction, server: str | None, *, warn: Callable[[str], object] = lambda _: None
 ) -> Iterator[Any]:
     """Wait for slots of devices and one of the CVAT server, load a function, and close it afterwards.
 
@@ -44,8 +56,11 @@ def loaded_function(
 
     Args:
         function: The function.
-        server: The URL of the CVAT server.
+        server: The URL of the CVAT server; None if the run has a slot of it already.
         warn: Called with a message about once a minute while the run waits.
+
+    Raises:
+        DeviceInUseError: The run has a slot of the server, and another run has a device that it needs.
     """
     needed = _named_devices(function)
     may_choose = _chosen_device(function) is None and takes_device(function)
@@ -53,7 +68,8 @@ def loaded_function(
         with ExitStack() as taken, ExitStack() as in_memory:
             taken_before = taken.enter_context(ExitStack())
             held = _wait_for_first_free(taken_before, _choices(needed))
-            taken.enter_context(server_slot(server, warn=warn))
+            if server is not None:
+                taken.enter_context(server_slot(server, warn=warn))
             given = held[0] if held and may_choose else None
             loaded = function.get_function(given)
             in_memory.callback(close_function, loaded)
@@ -69,6 +85,8 @@ def loaded_function(
                 return
             # another run uses a device: wait for it without a model in memory or a slot of the server
             del loaded
+        if server is None:
+            raise DeviceInUseError
         needed |= used - {given, None}  # another device may be given then
 
 
@@ -89,6 +107,11 @@ def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iter
     with ExitStack() as slot:
         [free] = _wait_for_first_free(slot, [[device] for device in devices], timeout=timeout)
         yield free
+
+
+def needs_no_device(function: CvatFunction) -> bool:
+    """Whether a function runs on the CPU alone, as far as its parameters say."""
+    return _choices(_named_devices(function)) == [[]]
 
 
 def local_devices() -> list[str]:

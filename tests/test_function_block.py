@@ -147,3 +147,11 @@ def test_function_block_replaces_other_parameters_except_device_and_batch_size()
     assert (in_pairs.device, in_pairs.batch_size) == (None, 2)
     described = choose_function(None, "tiled", labels=LabelOptions(ignore_case=True, conf_threshold=0.5))
     assert (described.function, described.ignore_case, described.conf_threshold) == ("tiled", True, 0.5)
+
+
+def test_fields_of_function_block_as_json_make_it_again_without_imports_of_collections(monkeypatch):
+    block = CvatFunction(
+        function="one_box", conf_threshold=0.25, label_map={"a": "b"}, prompts={"car": "auto"}
+    )
+    monkeypatch.setattr("prefect.blocks.core.load_prefect_collections", pytest.fail)
+    assert CvatFunction.model_validate_json(block.as_json()) == block

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, field_validator
+from pydantic_core import to_json
 
 from prefect_cvat.auto_annotation.functions_in_parameters import load_with_prompts
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
@@ -86,6 +87,10 @@ class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction
             if self.prompts is None:
                 return load_function(self.function, parameters)
             return load_with_prompts(self.function, parameters, self.prompts)
+
+    def as_json(self) -> str:
+        """Its fields as JSON, without the type of the block, by which Prefect imports all its collections."""
+        return to_json({name: getattr(self, name) for name in CvatFunction.model_fields}).decode()
 
     def check_secrets(self) -> None:
         """Check that there are the blocks of secrets that its parameters name.

@@ -90,6 +90,8 @@ def test_removes_folders_of_killed_processes(temporary):
             assert sorted(map(str, spools(temporary))) == sorted([kept, str(mine)])
         living.kill()
         living.wait()
+        with spool_folder():  # within a minute: it does not look again
+            assert kept in map(str, spools(temporary))
     assert remove_stale_spools() == 1
     assert not spools(temporary)
 

@@ -68,8 +68,8 @@ def test_requests_for_the_slots_of_a_shard(credentials, make_task, client, monke
     }
     assert slots == {
         "": 3,  # of the task and two jobs
-        "increment-with-lease": 3,  # of these, of the CVAT server, and of the task to remove its limit
-        "leases/.../renew": 3,
-        "decrement-with-lease": 3,
+        "increment-with-lease": 2,  # of these and of the CVAT server; of the task, to remove its limit
+        "leases/.../renew": 2,
+        "decrement-with-lease": 2,
         "DELETE /api/v2/concurrency_limits/...": 3,
     }

@@ -1,7 +1,6 @@
 """The Prefect task that annotates a shard, on a real Prefect server: it stops when its flow run does."""
 
 import threading
-from uuid import uuid4
 
 import pytest
 from prefect import flow
@@ -13,8 +12,8 @@ from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.tasks import annotate_shard as shard_module
-from prefect_cvat.tasks.annotate_shard import Shard, _FlowRunWatch, annotate_shard
+from prefect_cvat.tasks import flow_run_watch
+from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -28,14 +27,14 @@ FRAMES = 40
 def shard(credentials, client, make_task, monkeypatch):
     """A shard with a detection much longer than the time between two checks."""
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(shard_module, "SECONDS_BETWEEN_CHECKS", 0.1)
+    monkeypatch.setattr(flow_run_watch, "SECONDS_BETWEEN_CHECKS", 0.1)
     task_id = make_task(FRAMES, chunk_size=1)
     jobs = tuple(job.id for job in client.jobs(task_id))
     function = CvatFunction(function="flow_functions.slow_box")
     return Shard(
         task_id,
         block_document_id(credentials),
-        function.model_dump_json(include=set(CvatFunction.model_fields)),
+        function.as_json(),
         Options(jobs=jobs, frames_per_batch=1, use_cache=False),
     )
 
@@ -65,11 +64,3 @@ def test_shard_stops_when_its_flow_run_is_cancelled(client, shard):
 def test_shard_completes_while_its_flow_run_is_running(shard):
     report = one_shard(shard, lambda _: None)
     assert (report.frames, report.added) == (FRAMES, FRAMES)
-
-
-def test_shard_stops_when_its_flow_run_was_deleted():
-    stopped = threading.Event()
-    watch = _FlowRunWatch(uuid4(), stopped.set)
-    watch.start()
-    assert stopped.wait(60)
-    assert watch.final_state == "deleted"

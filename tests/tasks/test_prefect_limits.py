@@ -19,7 +19,12 @@ from prefect_cvat.tasks.prefect_limits import (
     server_slot,
     task_limit,
 )
-from prefect_cvat.tasks.wait_for_task import RUNS_ON_JOBS, remove_unused_limits, task_slots
+from prefect_cvat.tasks.wait_for_task import (
+    RUNS_ON_JOBS,
+    remove_unused_limits,
+    task_limit_kept,
+    task_slots,
+)
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -114,6 +119,21 @@ def test_keeps_limit_while_another_run_uses_it():
         assert names_left() == {task_limit(URL, 23), job_limit(URL, 51)}
         with pytest.raises(TimeoutError), task_slots(URL, 23, timeout=0.1):
             pytest.fail("a run had a task of which another one had a job")
+    assert not names_left()
+
+
+def test_kept_limit_is_removed_by_the_one_who_keeps_it():
+    with task_limit_kept(URL, 24):
+        with task_slots(URL, 24, [61], is_kept=True):
+            assert names_left() == {task_limit(URL, 24), job_limit(URL, 61)}
+        assert names_left() == {task_limit(URL, 24)}
+        with task_slots(URL, 24, [62]):  # of another flow run
+            pass
+        assert not names_left()
+        with task_slots(URL, 24, [63], is_kept=True):
+            assert slots(task_limit(URL, 24)) == (1, RUNS_ON_JOBS)
+            with pytest.raises(TimeoutError), task_slots(URL, 24, [63], is_kept=True, timeout=0.1):
+                pytest.fail("two runs had job 63 at a time")
     assert not names_left()
 
 

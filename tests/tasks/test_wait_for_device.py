@@ -344,3 +344,15 @@ def test_waiting_run_logs_the_limit(monkeypatch):
         pytest.fail("two runs had the task at a time")
     assert "waiting for a slot of the limit prefect-cvat-task-gpu-example-com-3" in warnings[0]
     assert "prefect gcl update prefect-cvat-task-gpu-example-com-3 --active-slots 0" in warnings[0]
+
+
+def test_waiting_run_logs_the_limit_that_has_no_free_slot(monkeypatch):
+    monkeypatch.setattr(prefect_limits, "SECONDS_BETWEEN_WARNINGS", 0.5)
+    warnings = []
+    with (
+        task_slots(URL, 4, [12]),
+        pytest.raises(TimeoutError),
+        task_slots(URL, 4, [11, 12], timeout=6, warn=warnings.append),
+    ):
+        pytest.fail("two runs had job 12 at a time")
+    assert "waiting for a slot of the limit prefect-cvat-job-gpu-example-com-12; if" in warnings[0]

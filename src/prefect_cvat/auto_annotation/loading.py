@@ -29,7 +29,7 @@ from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, Prefect
 from prefect_cvat.extras import install_command
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import shorten_error
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 
 __all__ = [
     "builtin_functions",
@@ -137,7 +137,9 @@ def takes_parameter(name: str, parameter: str) -> bool:
 
 
 def _is_allowed(module: str) -> bool:
-    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in Settings().function_modules)
+    return any(
+        module == prefix or module.startswith(f"{prefix}.") for prefix in current_settings().function_modules
+    )
 
 
 def load_function_module(module: str, parameters: Mapping[str, Any] | None = None) -> Any:

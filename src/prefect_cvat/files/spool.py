@@ -6,6 +6,7 @@ went down.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -26,6 +27,12 @@ LOCK = ".lock"
 UNLOCKED_SECONDS = 3600.0
 """Seconds after which an empty folder without a lock file is stale: its process died before creating it."""
 
+SECONDS_BETWEEN_REMOVALS = 60.0
+"""How often a process looks for stale folders, at the most: each time it tries the locks of all folders."""
+
+_last_removals: dict[str, float] = {}
+"""When this process last looked for stale folders, by the folder that they are in."""
+
 MAX_ATTEMPTS = 20
 """How often another process may remove a new folder as stale before it is locked."""
 
@@ -34,12 +41,12 @@ MAX_ATTEMPTS = 20
 def spool_folder() -> Iterator[Path]:
     """Create a folder that only this user can read, and remove it at the end.
 
-    Stale folders are removed first.
+    Stale folders are removed first, unless this process has looked for them within the last minute.
 
     Raises:
         StorageError: It cannot be created.
     """
-    remove_stale_spools()
+    _remove_stale_spools_now_and_then()
     try:
         folder, lock = _make_locked_folder()
     except OSError as error:
@@ -68,6 +75,13 @@ def _make_locked_folder() -> tuple[Path, filelock.BaseFileLock]:
             if attempt == MAX_ATTEMPTS:
                 raise
     raise FileNotFoundError(f"{folder} was removed by another process")
+
+
+def _remove_stale_spools_now_and_then() -> None:
+    folder, now = tempfile.gettempdir(), time.monotonic()
+    if now - _last_removals.get(folder, -math.inf) >= SECONDS_BETWEEN_REMOVALS:
+        _last_removals[folder] = now
+        remove_stale_spools()
 
 
 def remove_stale_spools() -> int:

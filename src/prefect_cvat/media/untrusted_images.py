@@ -11,7 +11,7 @@ from typing import IO
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 
 __all__ = [
     "IMAGE_FORMATS",
@@ -184,7 +184,7 @@ def _limit(max_bytes: int | None) -> int:
 @lru_cache
 def _max_bytes(_variable: str | None) -> int:
     """The setting, cached by the value of its variable: reading settings is slower than opening an image."""
-    return Settings().max_image_bytes
+    return current_settings().max_image_bytes
 
 
 def decode_pixels(image: PIL.Image.Image, what: object) -> None:
