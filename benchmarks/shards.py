@@ -8,7 +8,8 @@ as long as nothing that they share is full. What they share is Prefect's server 
 sandbox, and here also the processor. PostgreSQL must be installed (`apt-get install postgresql`).
 Two ways are compared:
 
-- `runs`: each shard is a flow run, each batch a Prefect task run (`annotate_task`).
+- `runs`: each shard is a flow run, each batch a Prefect task run (`annotate_task`). The flow runs are created
+  one after another, as `annotate_project` does, and each is started at once.
 - `tasks`: each shard is one Prefect task run of one flow run (`annotate_shards`).
 """
 
@@ -20,7 +21,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,8 @@ def measure_one(way: str, database: str, shards: int) -> dict[str, Any]:
 
 def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, Any]:
     """Annotate a task in shards; each has a thread for itself."""
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.task_runners import ThreadPoolTaskRunner
     from pydantic import SecretStr
@@ -154,9 +157,11 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, Any]:
     with log_in(url) as client:
         jobs = [job.id for job in client.jobs(task_id)]
 
-    def run(job: int) -> None:
+    def start(job: int) -> Future[Any]:
         frames = FrameOptions(jobs=[job])
-        annotate_task(task_id, block, frames=frames, execution=execution, **function)
+        arguments = {"task_id": task_id, "credentials": block, "frames": frames, "execution": execution}
+        flow_run = prefect.create_flow_run(annotate_task)
+        return pool.submit(run_flow, annotate_task, flow_run, parameters={**arguments, **function})
 
     # the thread that beats takes a second at the end of each run, which is as long as a heartbeat is no load
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -166,8 +171,9 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, Any]:
         before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         wall = time.perf_counter()
         if way == "runs":
-            with ThreadPoolExecutor(shards) as pool:
-                list(pool.map(run, jobs))
+            with get_client(sync_client=True) as prefect, ThreadPoolExecutor(shards) as pool:
+                for future in [start(job) for job in jobs]:
+                    future.result()
         else:
             runner = ThreadPoolTaskRunner(max_workers=shards)
             annotate_shards.with_options(task_runner=runner)(

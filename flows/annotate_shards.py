@@ -50,11 +50,11 @@ from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings
-from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
+from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard, credentials_known
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.review_page import publish_page
-from prefect_cvat.tasks.wait_for_task import task_limit_kept
+from prefect_cvat.tasks.wait_for_task import task_slots
 
 __all__ = ["annotate_shards"]
 
@@ -127,7 +127,10 @@ def annotate_shards(
             for jobs in make_shards(plan, options.selection.jobs, shard_frames)
         ]
         empty_report = _empty_report(plan, plan.info.page(client.url), chosen.function)
-        with task_limit_kept(client.url, task_id):
+        with (
+            task_slots(client.url, task_id, jobs=(), warn=get_run_logger().warning),
+            credentials_known(document, credentials),
+        ):
             report = _run_shards(shards, empty_report, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
         _publish_page(client, plan, report, options.quality)

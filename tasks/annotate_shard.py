@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
-from prefect import task
+from prefect import get_run_logger, task
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
@@ -21,12 +20,10 @@ from prefect_cvat.tasks.flow_run_watch import stopped_with_flow_run
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
 from prefect_cvat.tasks.run_in_slots import run_in_slots
 
-__all__ = ["Shard", "annotate_shard"]
+__all__ = ["Shard", "annotate_shard", "credentials_known"]
 
-SECONDS_CREDENTIALS_ARE_KEPT = 10.0
-"""For how long, at the most, a process uses credentials that it has loaded."""
-
-_loading = threading.Lock()
+_known_credentials: dict[str, CvatCredentials] = {}
+"""The credentials of the flow runs of this process, by the ids of their block documents."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +63,31 @@ def annotate_shard(shard: Shard) -> RunReport:
 
     with (
         credentials.get_client(assume_reachable=True) as client,  # when the flow run planned the shards
-        run_in_slots(client, shard.task_id, function, shard.options, new_run, task_limit_is_kept=True) as (
-            run,
-            _,
-        ),
+        run_in_slots(
+            client,
+            shard.task_id,
+            function,
+            shard.options,
+            new_run,
+            is_shard=True,
+            warn=get_run_logger().warning,
+        ) as (run, _),
         ThreadSubmitter() as threads,
         stopped_with_flow_run(run.stop),
     ):
         return run_pipeline(run, threads)
 
 
+@contextmanager
+def credentials_known(document: str, credentials: CvatCredentials) -> Iterator[None]:
+    """Let shards in this process use the credentials of their flow run, rather than each load them."""
+    _known_credentials[document] = credentials
+    try:
+        yield
+    finally:
+        _known_credentials.pop(document, None)
+
+
 def _load_credentials(document: str) -> CvatCredentials:
-    """Load credentials. Shards that begin together in one process read them once."""
-    with _loading:
-        return _load_credentials_at(document, int(time.monotonic() // SECONDS_CREDENTIALS_ARE_KEPT))
-
-
-@lru_cache(maxsize=8)
-def _load_credentials_at(document: str, _time: int) -> CvatCredentials:
-    return cast("CvatCredentials", CvatCredentials.load_from_ref(document))
+    known = _known_credentials.get(document)
+    return known or cast("CvatCredentials", CvatCredentials.load_from_ref(document))

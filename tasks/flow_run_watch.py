@@ -7,19 +7,21 @@ process looks for all shards of a flow run.
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from prefect_cvat.exceptions import RunStoppedError
 
 __all__ = ["stopped_with_flow_run"]
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_CHECKS = 5.0
 """How often a process checks whether the flow run of its shards is still running."""
@@ -50,7 +52,7 @@ class _FlowRunWatch:
 
     Attributes:
         flow_run_id: The flow run.
-        stops: What is called then; to be changed with `_lock` only.
+        stops: What is called then.
         final_state: The name of the state in which the flow run is no longer running.
     """
 
@@ -72,42 +74,43 @@ class _FlowRunWatch:
         self._is_over.set()
 
     def _watch(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                final_state = self._read_final_state()
+            except Exception as error:  # such as the page of a proxy: the next check may reach the server
+                logger.warning("the state of flow run %s cannot be read: %s", self.flow_run_id, error)
+                final_state = None
+            if final_state is not None:
+                for stop in _end(self, final_state):
+                    stop()
+                return
+            self._is_over.wait(SECONDS_BETWEEN_CHECKS)
+
+    def _read_final_state(self) -> str | None:
         # settings of its own mean a client of its own: that of the first shard is closed before the last ends
         with get_client(httpx_settings={}, sync_client=True) as prefect:
-            while not self._is_over.is_set():
-                if (final_state := self._read_final_state(prefect)) is not None:
-                    with _lock:
-                        self.final_state = final_state
-                        stops = [*self.stops]
-                    for stop in stops:
-                        stop()
-                    return
-                self._is_over.wait(SECONDS_BETWEEN_CHECKS)
-
-    def _read_final_state(self, prefect: SyncPrefectClient) -> str | None:
-        try:
-            state = prefect.read_flow_run(self.flow_run_id).state
-        except ObjectNotFound:
-            return "deleted"
-        except httpx.HTTPError:  # the next check may reach the Prefect server
-            return None
+            try:
+                state = prefect.read_flow_run(self.flow_run_id).state
+            except ObjectNotFound:
+                return "deleted"
         return None if state is None or state.is_running() else state.name
 
 
 _watches: dict[UUID, _FlowRunWatch] = {}
+"""Those of flow runs that were running at the last check."""
+
 _lock = threading.Lock()
+"""Held to change that, and the watches in it."""
 
 
 def _join(flow_run_id: UUID, stop: Callable[[], None]) -> _FlowRunWatch:
     with _lock:
         watch = _watches.get(flow_run_id)
         if watch is None:
-            watch = _watches[flow_run_id] = _FlowRunWatch(flow_run_id)
+            watch = _FlowRunWatch(flow_run_id)
             watch.start()
+            _watches[flow_run_id] = watch
         watch.stops.append(stop)
-        is_over = watch.final_state is not None
-    if is_over:
-        stop()
     return watch
 
 
@@ -115,5 +118,18 @@ def _leave(watch: _FlowRunWatch, stop: Callable[[], None]) -> None:
     with _lock:
         watch.stops.remove(stop)
         if not watch.stops:
-            del _watches[watch.flow_run_id]
             watch.end()
+            _forget(watch)
+
+
+def _end(watch: _FlowRunWatch, final_state: str) -> list[Callable[[], None]]:
+    """Note a final state; return what is to be called. Who joins later, after a retry, has a watch anew."""
+    with _lock:
+        watch.final_state = final_state
+        _forget(watch)
+        return [*watch.stops]
+
+
+def _forget(watch: _FlowRunWatch) -> None:
+    if _watches.get(watch.flow_run_id) is watch:
+        del _watches[watch.flow_run_id]

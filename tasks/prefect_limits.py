@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -188,33 +189,35 @@ def wait_for_slots(
     next_warning = SECONDS_BETWEEN_WARNINGS
     delay = FIRST_POLL_SECONDS
     names = list(limits)
+    full = names[0]
     while not try_slots(taken, limits, occupy=occupy):
         waited = time.monotonic() - started
+        if delay == FIRST_POLL_SECONDS and len(names) > 1:
+            full = _first_full(names, occupy) or full
         if timeout is not None and waited > timeout:
             raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
         if waited > next_warning:
             next_warning += SECONDS_BETWEEN_WARNINGS
-            full = _full_limits(names, occupy) or names
+            full = _first_full(names, occupy) or full
             warn(
-                f"waiting for a slot of the limit {', '.join(full[:3])}; if no run uses it any more, free it"
-                f" with `prefect gcl update {full[0]} --active-slots 0`"
+                f"waiting for a slot of the limit {full}; if no run uses it any more, free it with"
+                f" `prefect gcl update {full} --active-slots 0`"
             )
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of waiting runs)
         delay = min(2 * delay, POLL_SECONDS)
-    kind = "server" if names[0].startswith(SERVER_LIMITS) else "task"
+    kind = "server" if full.startswith(SERVER_LIMITS) else "task"
     add_counts({("prefect_cvat_slot_wait_seconds", kind): time.monotonic() - started})
 
 
-def _full_limits(names: Sequence[str], occupy: int) -> list[str]:
-    """Those of some limits that have fewer free slots than a run takes."""
-    full: list[str] = []
-    with get_client(sync_client=True) as client:
+def _first_full(names: Sequence[str], occupy: int) -> str | None:
+    """The first of some limits that has fewer free slots than a run takes; None if that is not known."""
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
         for name in names:
             with suppress(ObjectNotFound):
                 limit = client.read_global_concurrency_limit_by_name(name)
                 if limit.limit - limit.active_slots < occupy:
-                    full.append(name)
-    return full
+                    return name
+    return None
 
 
 def _physical_device(device: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect.runtime import flow_run
@@ -27,7 +27,7 @@ def run_in_slots(
     options: Options,
     new_run: Callable[[Client, Any], Run],
     *,
-    task_limit_is_kept: bool = False,
+    is_shard: bool = False,
     warn: Callable[[str], object] = lambda _: None,
 ) -> Iterator[tuple[Run, Any]]:
     """Make a run with the id of the current flow run, once its slots are free.
@@ -41,31 +41,42 @@ def run_in_slots(
         function: The function and its settings.
         options: The options of the run.
         new_run: Makes the run from a client and the loaded function.
-        task_limit_is_kept: The limit of the task is kept by `task_limit_kept`.
+        is_shard: Whether it is a shard, see `task_slots`.
         warn: Called with a message about once a minute while it waits.
 
     Yields:
         The run, and the loaded function.
     """
-    jobs = options.selection.jobs
-    server = {server_limit(client.url): DEFAULT_RUNS_PER_SERVER}
-    is_together = jobs is not None and needs_no_device(function)  # all slots in one request
-    while True:
+    with ExitStack() as slots:
+        loaded = _load_in_slots(
+            slots, client.url, task_id, function, options.selection.jobs, is_shard=is_shard, warn=warn
+        )
+        run = new_run(client, loaded)
+        run.set_metadata(str(flow_run.id), function.function_parameters or {})
+        yield run, loaded
+
+
+def _load_in_slots(
+    slots: ExitStack,
+    url: str,
+    task_id: int,
+    function: CvatFunction,
+    jobs: Collection[int] | None,
+    *,
+    is_shard: bool,
+    warn: Callable[[str], object],
+) -> Any:
+    """Take the slots of a run, and load its function; `slots` closes it and returns the slots."""
+    devices: Collection[str | None] = ()
+    if jobs is not None and needs_no_device(function):  # the same number of slots of all limits
+        server = {server_limit(url): DEFAULT_RUNS_PER_SERVER}
         try:
-            with (
-                task_slots(
-                    client.url,
-                    task_id,
-                    jobs,
-                    is_kept=task_limit_is_kept,
-                    also=server if is_together else None,
-                    warn=warn,
-                ),
-                loaded_function(function, None if is_together else client.url, warn=warn) as loaded,
-            ):
-                run = new_run(client, loaded)
-                run.set_metadata(str(flow_run.id), function.function_parameters or {})
-                yield run, loaded
-                return
-        except DeviceInUseError:
-            is_together = False
+            with ExitStack() as taken:
+                taken.enter_context(task_slots(url, task_id, jobs, is_shard=is_shard, also=server, warn=warn))
+                loaded = taken.enter_context(loaded_function(function, None, warn=warn))
+                slots.push(taken.pop_all())
+                return loaded
+        except DeviceInUseError as error:  # it has chosen a device by itself
+            devices = error.devices
+    slots.enter_context(task_slots(url, task_id, jobs, is_shard=is_shard, warn=warn))
+    return slots.enter_context(loaded_function(function, url, devices=devices, warn=warn))

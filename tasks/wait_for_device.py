@@ -32,7 +32,15 @@ POLL_SECONDS = 2.0
 
 
 class DeviceInUseError(Exception):
-    """Another run uses a device, and this one must not wait for it with a slot of the CVAT server."""
+    """Another run uses a device, and this one must not wait for it with a slot of the CVAT server.
+
+    Attributes:
+        devices: The devices that the function needs; `auto` for any accelerator.
+    """
+
+    def __init__(self, devices: Collection[str | None]) -> None:
+        self.devices = devices
+        super().__init__(f"another run uses one of the devices {devices}")
 
 
 _ANY = (None, "", "auto")
@@ -41,7 +49,11 @@ _ANY = (None, "", "auto")
 
 @contextmanager
 def loaded_function(
-    function: CvatFunction, server: str | None, *, warn: Callable[[str], object] = lambda _: None
+    function: CvatFunction,
+    server: str | None,
+    *,
+    devices: Collection[str | None] = (),
+    warn: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Any]:
     """Wait for slots of devices and one of the CVAT server, load a function, and close it afterwards.
 
@@ -57,12 +69,13 @@ def loaded_function(
     Args:
         function: The function.
         server: The URL of the CVAT server; None if the run has a slot of it already.
+        devices: Devices that it needs besides those that its parameters name, see `DeviceInUseError`.
         warn: Called with a message about once a minute while the run waits.
 
     Raises:
         DeviceInUseError: The run has a slot of the server, and another run has a device that it needs.
     """
-    needed = _named_devices(function)
+    needed = _named_devices(function) | {*devices}
     may_choose = _chosen_device(function) is None and takes_device(function)
     while True:
         with ExitStack() as taken, ExitStack() as in_memory:
@@ -85,9 +98,9 @@ def loaded_function(
                 return
             # another run uses a device: wait for it without a model in memory or a slot of the server
             del loaded
-        if server is None:
-            raise DeviceInUseError
         needed |= used - {given, None}  # another device may be given then
+        if server is None:
+            raise DeviceInUseError(needed)
 
 
 @contextmanager

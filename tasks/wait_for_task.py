@@ -3,6 +3,8 @@
 The limit of a task or job is created when a run needs it, and removed when the last run that needs it has
 ended. Prefect can remove a limit of which slots are taken. So a run removes a limit while it has all of its
 slots; a run that waits for that limit then creates it again.
+
+A flow run with shards has a slot of its task from the beginning to the end; its shards have others.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from prefect_cvat.tasks.prefect_limits import (
 )
 from prefect_cvat.tasks.slot_leases import take_slots
 
-__all__ = ["remove_unused_limits", "task_limit_kept", "task_slots"]
+__all__ = ["remove_unused_limits", "task_slots"]
 
 RUNS_ON_JOBS = 1000
 """The number of slots of a task: a run on selected jobs takes one, a run on the whole task takes all."""
@@ -46,7 +48,7 @@ def task_slots(
     task_id: int,
     jobs: Collection[int] | None = None,
     *,
-    is_kept: bool = False,
+    is_shard: bool = False,
     also: Mapping[str, int] | None = None,
     timeout: float | None = None,
     warn: Callable[[str], object] = lambda _: None,
@@ -58,8 +60,9 @@ def task_slots(
     Args:
         url: The URL of the CVAT server.
         task_id: The task.
-        jobs: The jobs that the run writes to; None for the whole task.
-        is_kept: The limit of the task is kept by `task_limit_kept`.
+        jobs: The jobs that the run writes to; None for the whole task. A flow run whose shards write to jobs
+            names none, and takes one slot of the task, so that no run on the whole task comes in between.
+        is_shard: Whether it is a shard, whose flow run has a slot of the task and removes its limit.
         also: Limits, with their default numbers of slots, of each of which one slot is taken at the same
             time; only with jobs.
         timeout: Seconds to wait; None waits without limit.
@@ -72,28 +75,21 @@ def task_slots(
     limits = task | {job_limit(url, job): 1 for job in sorted(set(jobs or ()))}
     occupy = RUNS_ON_JOBS if jobs is None else 1
     assert jobs is not None or not also, "Prefect takes the same number of slots of all limits in a request"
-    to_remove = {name: limits[name] for name in limits if not (is_kept and name in task)}
+    to_remove = {name: limits[name] for name in limits if not (is_shard and name in task)}
     try:
         with ExitStack() as taken:
             create_limits(to_remove)  # the run before has removed them
             wait_for_slots(taken, {**(also or {}), **limits}, occupy=occupy, timeout=timeout, warn=warn)
             own = [name for name, number in limits.items() if number == occupy]  # all of their slots
             taken.push(partial(_delete_own, own))
-            to_remove = {} if jobs is None or is_kept else task
+            to_remove = (
+                {} if jobs is None else task
+            )  # also by a shard that fails: its flow run may have ended
             yield
+            to_remove = {} if is_shard else to_remove
     finally:
-        _remove_if_possible(to_remove)
-
-
-@contextmanager
-def task_limit_kept(url: str, task_id: int) -> Iterator[None]:
-    """Create the limit of a task once for many runs on jobs of it, and remove it after them."""
-    limit = {task_limit(url, task_id): RUNS_ON_JOBS}
-    try:
-        create_limits(limit)
-        yield
-    finally:
-        _remove_if_possible(limit)
+        with suppress(httpx.HTTPError):  # if the Prefect server does not answer, `remove_unused_limits` does
+            _remove(to_remove)
 
 
 def remove_unused_limits(older_than: float = UNUSED_SECONDS) -> int:
@@ -132,12 +128,6 @@ def _delete(names: Iterable[str]) -> None:
         for name in names:
             with suppress(ObjectNotFound):
                 client.delete_global_concurrency_limit_by_name(name)
-
-
-def _remove_if_possible(numbers: Mapping[str, int]) -> None:
-    # if the Prefect server does not answer, `remove_unused_limits` removes them
-    with suppress(httpx.HTTPError):
-        _remove(numbers)
 
 
 def _remove(numbers: Mapping[str, int]) -> int:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.frame_options import FrameOptions
@@ -54,7 +55,32 @@ def test_requests_of_a_run(credentials, make_task, monkeypatch, batches):
     }
 
 
-def test_requests_for_the_slots_of_a_shard(credentials, make_task, client, monkeypatch):
+def test_requests_of_shards(credentials, make_task, client, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    task_id = make_task(6, segment_size=2)
+    ensure_limit(server_limit(client.url), 8)
+    with prefect_proxy() as requests:
+        annotate_shards(task_id, credentials, shard_frames=2, function="flow_functions.one_box")
+    number = {route: requests.routes.get(route, 0) for route in SHARD_ROUTES}
+    shards, flow_run = 3, 1
+    assert number == {
+        "POST /api/v2/concurrency_limits/": shards + flow_run,  # of each job, and of the task
+        # of server, task and job in one; before them, of the server to load the function's key
+        "POST /api/v2/concurrency_limits/increment-with-lease": shards + 3 * flow_run,
+        "DELETE /api/v2/concurrency_limits/...": shards + flow_run,
+        "GET /api/block_documents/...": 0,  # in this process they have those of the flow run
+    }
+
+
+SHARD_ROUTES = (
+    "POST /api/v2/concurrency_limits/",
+    "POST /api/v2/concurrency_limits/increment-with-lease",
+    "DELETE /api/v2/concurrency_limits/...",
+    "GET /api/block_documents/...",
+)
+
+
+def test_requests_for_the_slots_of_a_run_on_jobs(credentials, make_task, client, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = make_task(6, segment_size=2)
     jobs = [job.id for job in client.jobs(task_id)][:2]

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
+from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.tasks import prefect_limits
 from prefect_cvat.tasks.prefect_limits import (
     ensure_limit,
@@ -22,7 +24,6 @@ from prefect_cvat.tasks.prefect_limits import (
 from prefect_cvat.tasks.wait_for_task import (
     RUNS_ON_JOBS,
     remove_unused_limits,
-    task_limit_kept,
     task_slots,
 )
 
@@ -122,18 +123,32 @@ def test_keeps_limit_while_another_run_uses_it():
     assert not names_left()
 
 
-def test_kept_limit_is_removed_by_the_one_who_keeps_it():
-    with task_limit_kept(URL, 24):
-        with task_slots(URL, 24, [61], is_kept=True):
-            assert names_left() == {task_limit(URL, 24), job_limit(URL, 61)}
-        assert names_left() == {task_limit(URL, 24)}
-        with task_slots(URL, 24, [62]):  # of another flow run
-            pass
-        assert not names_left()
-        with task_slots(URL, 24, [63], is_kept=True):
-            assert slots(task_limit(URL, 24)) == (1, RUNS_ON_JOBS)
-            with pytest.raises(TimeoutError), task_slots(URL, 24, [63], is_kept=True, timeout=0.1):
-                pytest.fail("two runs had job 63 at a time")
+def test_flow_run_has_the_task_between_its_shards():
+    with task_slots(URL, 24, ()):
+        for job in (61, 62):
+            with task_slots(URL, 24, [job], is_shard=True):
+                assert names_left() == {task_limit(URL, 24), job_limit(URL, job)}
+                assert slots(task_limit(URL, 24)) == (2, RUNS_ON_JOBS)
+            assert names_left() == {task_limit(URL, 24)}
+            with pytest.raises(TimeoutError), task_slots(URL, 24, timeout=0.1):
+                pytest.fail("a run had the task between two shards")
+            with task_slots(URL, 24, [63]):  # of another flow run
+                pass
+    assert not names_left()
+
+
+def test_shard_that_outlives_its_flow_run_removes_the_limit():
+    flow_run = ExitStack()
+    flow_run.enter_context(task_slots(URL, 25, ()))
+
+    def work():
+        with task_slots(URL, 25, [64], is_shard=True):
+            flow_run.close()
+            assert task_limit(URL, 25) in names_left()
+            raise RunStoppedError("its flow run is Cancelling")
+
+    with pytest.raises(RunStoppedError):
+        work()
     assert not names_left()
 
 

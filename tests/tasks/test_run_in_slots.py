@@ -22,7 +22,7 @@ from prefect_cvat.tasks.prefect_limits import (
 )
 from prefect_cvat.tasks.run_in_slots import run_in_slots
 from prefect_cvat.tasks.wait_for_device import device_slot
-from prefect_cvat.tasks.wait_for_task import task_limit_kept
+from prefect_cvat.tasks.wait_for_task import task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -83,16 +83,22 @@ def test_other_runs_take_those_of_the_task_first_and_of_the_server_last(taken, f
         assert (of_device in taken) == (function is ON_GPU)
 
 
-def test_runs_of_one_flow_run_leave_the_limit_of_the_task_to_it(taken):
+def test_shards_leave_the_limit_of_the_task_to_their_flow_run(taken):
     take_all_of_server()
-    with task_limit_kept(URL, 1):
+    with task_slots(URL, 1, ()):
         taken.clear()
         for job in (7, 8):
-            with run(ON_CPU, (job,), task_limit_is_kept=True):
+            with run(ON_CPU, (job,), is_shard=True):
                 pass
         assert taken == [[server_limit(URL), task_limit(URL, 1), job_limit(URL, job)] for job in (7, 8)]
-        with pytest.raises(ZeroDivisionError), run(ON_CPU, (9,), task_limit_is_kept=True):
-            _ = 1 / 0
+
+
+def test_error_of_a_run_returns_its_slots():
+    with pytest.raises(ZeroDivisionError), run(ON_CPU, (7,)):
+        _ = 1 / 0
+    take_all_of_server()
+    with run(ON_CPU, (7,)):
+        pass
 
 
 def test_run_on_jobs_waits_for_a_device_without_a_slot_of_the_server(monkeypatch):
@@ -109,8 +115,8 @@ def test_run_on_jobs_waits_for_a_device_without_a_slot_of_the_server(monkeypatch
     with device_slot(["cuda:0"]):
         waiting = threading.Thread(target=begin)
         waiting.start()
-        until(lambda: (counted_models.made, counted_models.alive) == (2, 0))
+        until(lambda: (counted_models.made, counted_models.alive) == (1, 0))
         take_all_of_server()
         assert devices == []
     waiting.join(60)
-    assert (devices, counted_models.made, counted_models.alive) == (["cuda:0"], 3, 0)
+    assert (devices, counted_models.made, counted_models.alive) == (["cuda:0"], 2, 0)
