@@ -28,7 +28,7 @@ from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_keys import key_tag, load_function_key, run_key, settings_tag, task_tag
-from prefect_cvat.flows.form_schema import DetectionFunctionName, form
+from prefect_cvat.flows.form_titles_and_choices import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import Outcome, ProjectReport, publish_project_report
 from prefect_cvat.flows.run_history import RunHistory

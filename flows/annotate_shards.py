@@ -28,7 +28,7 @@ from prefect_cvat.flows.flow_run_keys import (
     settings_tag,
     task_tag,
 )
-from prefect_cvat.flows.form_schema import DetectionFunctionName, form
+from prefect_cvat.flows.form_titles_and_choices import DetectionFunctionName, form
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.shard_runners import shard_task_runner

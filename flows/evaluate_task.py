@@ -34,7 +34,7 @@ from prefect_cvat.evaluation.task_evaluation import evaluate_predictions
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_keys import add_tags, task_tag
-from prefect_cvat.flows.form_schema import OptionalFunction, form
+from prefect_cvat.flows.form_titles_and_choices import OptionalFunction, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.frames import Quality
 from prefect_cvat.function_block import CvatFunction

@@ -13,7 +13,7 @@ from prefect_cvat.export import export_task as export
 from prefect_cvat.export.export_report import ExportReport
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_keys import add_tags, task_tag
-from prefect_cvat.flows.form_schema import OptionalFunction, form
+from prefect_cvat.flows.form_titles_and_choices import OptionalFunction, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.plurals import pluralize

@@ -21,7 +21,7 @@ from prefect_cvat.events.cvat_events import TaskState, task_ready
 from prefect_cvat.events.send_events import emit_events
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.flows.final_state import completed
-from prefect_cvat.flows.form_schema import form
+from prefect_cvat.flows.form_titles_and_choices import form
 from prefect_cvat.http.server_url import server_slug, slug
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.task_search import check_project_is_visible, check_scope

@@ -10,7 +10,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_keys import add_tags, task_tag
-from prefect_cvat.flows.form_schema import form
+from prefect_cvat.flows.form_titles_and_choices import form
 from prefect_cvat.flows.function_choice import TaskId
 from prefect_cvat.learning import LearnReport
 from prefect_cvat.learning import learn_task as learn

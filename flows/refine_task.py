@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.form_schema import InteractionFunctionName, form
+from prefect_cvat.flows.form_titles_and_choices import InteractionFunctionName, form
 from prefect_cvat.flows.function_choice import TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction

@@ -13,7 +13,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.final_state import completed
 from prefect_cvat.flows.flow_run_keys import add_tags, task_tag
-from prefect_cvat.flows.form_schema import form
+from prefect_cvat.flows.form_titles_and_choices import form
 from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.records.record_reader import find_run, read_run
 from prefect_cvat.rendering.run_report_markdown import escape
