@@ -20,6 +20,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectNotFound
 
+from prefect_cvat.tasks.client_retries import again_soon
 from prefect_cvat.tasks.prefect_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
@@ -127,7 +128,7 @@ def _delete(names: Iterable[str]) -> None:
     with get_client(sync_client=True) as client:
         for name in names:
             with suppress(ObjectNotFound):
-                client.delete_global_concurrency_limit_by_name(name)
+                again_soon(partial(client.delete_global_concurrency_limit_by_name, name))
 
 
 def _remove(numbers: Mapping[str, int]) -> int:
