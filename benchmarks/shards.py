@@ -147,6 +147,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, Any]:
     from prefect_cvat.flows.annotate_task import annotate_task
     from prefect_cvat.options.execution_options import ExecutionSettings
     from prefect_cvat.options.frame_options import FrameOptions
+    from prefect_cvat.tasks.client_retries import ask_busy_server_again_soon
     from prefect_cvat.tasks.prefect_limits import ensure_limit, server_limit
 
     CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
@@ -172,6 +173,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, Any]:
         wall = time.perf_counter()
         if way == "runs":
             with get_client(sync_client=True) as prefect, ThreadPoolExecutor(shards) as pool:
+                ask_busy_server_again_soon(prefect)
                 for future in [start(job) for job in jobs]:
                     future.result()
         else:

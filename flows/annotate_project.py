@@ -43,6 +43,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.task_selection_options import TaskSelection
 from prefect_cvat.planning.task_search import FoundTask, check_scope, find_tasks, list_tasks
 from prefect_cvat.runs.shards import make_shards
+from prefect_cvat.tasks.client_retries import ask_busy_server_again_soon
 from prefect_cvat.tasks.wait_for_task import remove_unused_limits
 
 __all__ = ["annotate_project"]
@@ -122,6 +123,7 @@ def annotate_project(
     try:
         with credentials.get_client() as client, get_client(sync_client=True) as prefect:
             client.check_may_write()
+            ask_busy_server_again_soon(prefect)
             with suppress(httpx.HTTPError):  # killed runs have left them
                 remove_unused_limits()
             search = _Search(

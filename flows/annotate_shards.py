@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
@@ -52,6 +53,7 @@ from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings
 from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard, credentials_known
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.tasks.client_retries import ask_busy_server_again_soon
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.review_page import publish_page
 from prefect_cvat.tasks.wait_for_task import task_slots
@@ -106,6 +108,8 @@ def annotate_shards(
     chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
     document = block_document_id(credentials)
     options = Options.of_form(chosen, existing_annotations, frames, execution, review)
+    with get_client(sync_client=True) as prefect:
+        ask_busy_server_again_soon(prefect)
     with named_as_in_form(), credentials.get_client() as client:
         client.check_may_write()
         version, is_for_task = load_function_key(chosen, client.url)

@@ -12,7 +12,6 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -41,7 +40,6 @@ from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.tasks.client_retries import again_soon
 from prefect_cvat.tasks.prefect_limits import server_slot
 from prefect_cvat.tasks.wait_for_device import takes_device
 
@@ -196,7 +194,7 @@ def add_tags(tags: Iterable[str]) -> None:
     if added := [tag for tag in tags if tag not in before]:
         context.flow_run.tags = [*before, *added]  # as they are from now on
         with get_client(sync_client=True) as prefect:
-            again_soon(partial(prefect.update_flow_run, context.flow_run.id, tags=context.flow_run.tags))
+            prefect.update_flow_run(context.flow_run.id, tags=context.flow_run.tags)
 
 
 def last_run(prefect: SyncPrefectClient, tag: str, jobs: Collection[int] | None) -> FlowRun | None:

@@ -43,6 +43,7 @@ from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.failed_run import describe_remaining
 from prefect_cvat.runs.reports.report_model import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.tasks.client_retries import ask_busy_server_again_soon
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.review_page import publish_page
 from prefect_cvat.tasks.run_in_slots import run_in_slots
@@ -82,6 +83,8 @@ def run_on_task(
     find_function(function.function)
     function.check_secrets()
     started = time.perf_counter()
+    with get_client(sync_client=True) as prefect:
+        ask_busy_server_again_soon(prefect)
     is_child_run = flow_run.parent_flow_run_id is not None  # its parent has reached the CVAT server already
     with named_as_in_form(), credentials.get_client(assume_reachable=is_child_run) as client:
         client.check_may_write()

@@ -1,46 +1,20 @@
-"""How often, and how soon, a request to the Prefect server is sent again."""
+"""How often, and how soon, Prefect's client sends a request again."""
 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import httpx
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import SettingsContext, get_settings_context
 
-__all__ = ["again_soon", "client_retries"]
+__all__ = ["ask_busy_server_again_soon", "client_retries"]
 
-Answer = TypeVar("Answer")
-
-BUSY_DELAYS = (0.05, 0.1, 0.2, 0.4)
-"""Seconds to wait, on average, for a busy SQLite. Prefect's client waits for 2, 4 and 8 seconds."""
-
-
-def again_soon(send: Callable[[], Answer]) -> Answer:
-    """Send a request, and send it again soon while the Prefect server answers that SQLite is busy (503).
-
-    After that, and after other errors, Prefect's client sends it again as often as usual.
-
-    Args:
-        send: Sends the request; called several times.
-    """
-    with client_retries(0):
-        for delay in BUSY_DELAYS:
-            try:
-                return send()
-            except httpx.HTTPStatusError as error:
-                status = error.response.status_code
-                if status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.BAD_GATEWAY):
-                    break
-                if status != httpx.codes.SERVICE_UNAVAILABLE:
-                    raise
-            except httpx.TransportError:
-                break
-            time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of runs)
-    return send()
+BUSY_SECONDS = (0.1, 0.3, 1.0, 20.0, 40.0)
+"""How long, at least, a request waits before it is sent again. SQLite is busy for moments; a database that is
+away for a minute must be outlasted with the five attempts that Prefect's client has."""
 
 
 @contextmanager
@@ -57,3 +31,30 @@ def client_retries(number: int) -> Iterator[None]:
     settings = now.settings.model_copy(update={"client": client})
     with SettingsContext(profile=now.profile, settings=settings):
         yield
+
+
+def ask_busy_server_again_soon(client: SyncPrefectClient) -> None:
+    """Let a client send a request again soon if the Prefect server answers that SQLite is busy (503).
+
+    Writes of two runs that meet are enough for that. Prefect's client would wait two seconds, then four. It
+    does what `Retry-After` says, which the server does not send. The renewal of a lease waits as before: it
+    has few attempts, and must outlast a short outage.
+
+    Args:
+        client: The client of the flow run; that of all its threads.
+    """
+    hooks = client._client.event_hooks
+    if _retry_soon not in hooks["response"]:
+        client._client.event_hooks = {**hooks, "response": [*hooks["response"], _retry_soon]}
+
+
+def _retry_soon(response: httpx.Response) -> None:
+    is_busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    request = response.request
+    if not is_busy or "Retry-After" in response.headers or request.url.path.endswith("/renew"):
+        return
+    times: int = request.extensions.get("times_busy", 0)
+    request.extensions["times_busy"] = times + 1
+    if times < len(BUSY_SECONDS):
+        seconds = BUSY_SECONDS[times] * random.uniform(1.0, 1.5)  # noqa: S311 (spreads the requests of runs)
+        response.headers["Retry-After"] = f"{seconds:.3f}"

@@ -18,7 +18,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -27,7 +26,6 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.metrics import add_counts
-from prefect_cvat.tasks.client_retries import again_soon
 from prefect_cvat.tasks.slot_leases import take_slots
 
 __all__ = [
@@ -137,10 +135,9 @@ def server_slot(
 def create_limits(limits: Mapping[str, int]) -> None:
     """Create those limits that do not exist, given with their numbers of slots."""
     with get_client(sync_client=True) as client:
-        for name, number in limits.items():
-            limit = GlobalConcurrencyLimitCreate(name=name, limit=number)
+        for name, limit in limits.items():
             with suppress(ObjectAlreadyExists):
-                again_soon(partial(client.create_global_concurrency_limit, limit))
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
 
 
 def try_slots(taken: ExitStack, limits: Mapping[str, int], *, occupy: int = 1) -> bool:

@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.concurrency._leases import maintain_concurrency_lease
 
-from prefect_cvat.tasks.client_retries import again_soon, client_retries
+from prefect_cvat.tasks.client_retries import client_retries
 
 __all__ = ["LEASE_SECONDS", "take_slots"]
 
@@ -52,10 +52,8 @@ def take_slots(taken: ExitStack, names: Sequence[str], *, occupy: int) -> list[s
     with client_retries(RENEWAL_RETRIES):
         with get_client(sync_client=True) as client:
             try:
-                answer = again_soon(
-                    lambda: client.increment_concurrency_slots_with_lease(
-                        [*names], occupy, "concurrency", LEASE_SECONDS
-                    )
+                answer = client.increment_concurrency_slots_with_lease(
+                    [*names], occupy, "concurrency", LEASE_SECONDS
                 )
             except HTTPStatusError as error:
                 if error.response.status_code in _NOT_FREE:

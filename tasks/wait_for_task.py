@@ -20,7 +20,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.tasks.client_retries import again_soon
 from prefect_cvat.tasks.prefect_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
@@ -128,7 +127,7 @@ def _delete(names: Iterable[str]) -> None:
     with get_client(sync_client=True) as client:
         for name in names:
             with suppress(ObjectNotFound):
-                again_soon(partial(client.delete_global_concurrency_limit_by_name, name))
+                client.delete_global_concurrency_limit_by_name(name)
 
 
 def _remove(numbers: Mapping[str, int]) -> int:
