@@ -16,7 +16,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.reports.report_model import RunReport
-from prefect_cvat.tasks.flow_run_watch import stopped_with_flow_run
+from prefect_cvat.tasks.flow_run_watch import raise_if_stopped, stopped_with_flow_run
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
 from prefect_cvat.tasks.run_in_slots import run_in_slots
 
@@ -58,10 +58,19 @@ def annotate_shard(shard: Shard) -> RunReport:
     credentials = _load_credentials(shard.credentials)
     function = CvatFunction.model_validate_json(shard.function)
 
+    runs: list[AnnotateRun] = []
+
     def new_run(client: Client, loaded: Any) -> AnnotateRun:
-        return AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
+        run = AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
+        runs.append(run)
+        return run
+
+    def stop() -> None:
+        for run in runs:
+            run.stop()
 
     with (
+        stopped_with_flow_run(stop),
         credentials.get_client(assume_reachable=True) as client,  # when the flow run planned the shards
         run_in_slots(
             client,
@@ -73,8 +82,8 @@ def annotate_shard(shard: Shard) -> RunReport:
             warn=get_run_logger().warning,
         ) as (run, _),
         ThreadSubmitter() as threads,
-        stopped_with_flow_run(run.stop),
     ):
+        raise_if_stopped()  # before there was a run
         return run_pipeline(run, threads)
 
 

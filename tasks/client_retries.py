@@ -12,9 +12,12 @@ from prefect.context import SettingsContext, get_settings_context
 
 __all__ = ["ask_busy_server_again_soon", "client_retries"]
 
-BUSY_SECONDS = (0.1, 0.3, 1.0, 20.0, 40.0)
+BUSY_SECONDS = (0.1, 0.4, 4.0, 16.0, 40.0)
 """How long, at least, a request waits before it is sent again. SQLite is busy for moments; a database that is
 away for a minute must be outlasted with the five attempts that Prefect's client has."""
+
+_AS_USUAL = ("/renew", "/csrf-token")
+"""The renewal of a lease, and what it may need before: they have few attempts, to outlast a short outage."""
 
 
 @contextmanager
@@ -37,8 +40,7 @@ def ask_busy_server_again_soon(client: SyncPrefectClient) -> None:
     """Let a client send a request again soon if the Prefect server answers that SQLite is busy (503).
 
     Writes of two runs that meet are enough for that. Prefect's client would wait two seconds, then four. It
-    does what `Retry-After` says, which the server does not send. The renewal of a lease waits as before: it
-    has few attempts, and must outlast a short outage.
+    does what `Retry-After` says, which the server does not send.
 
     Args:
         client: The client of the flow run; that of all its threads.
@@ -51,10 +53,10 @@ def ask_busy_server_again_soon(client: SyncPrefectClient) -> None:
 def _retry_soon(response: httpx.Response) -> None:
     is_busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
     request = response.request
-    if not is_busy or "Retry-After" in response.headers or request.url.path.endswith("/renew"):
+    if not is_busy or "Retry-After" in response.headers or request.url.path.endswith(_AS_USUAL):
         return
     times: int = request.extensions.get("times_busy", 0)
     request.extensions["times_busy"] = times + 1
     if times < len(BUSY_SECONDS):
-        seconds = BUSY_SECONDS[times] * random.uniform(1.0, 1.5)  # noqa: S311 (spreads the requests of runs)
+        seconds = BUSY_SECONDS[times] + random.uniform(0.0, 0.2)  # noqa: S311 (spreads the requests of runs)
         response.headers["Retry-After"] = f"{seconds:.3f}"

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from prefect_cvat.exceptions import RunStoppedError
 
-__all__ = ["stopped_with_flow_run"]
+__all__ = ["raise_if_stopped", "stopped_with_flow_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ def stopped_with_flow_run(stop: Callable[[], None]) -> Iterator[None]:
         RunStoppedError: The block was stopped; names the state of the flow run.
     """
     watch = _join(UUID(str(flow_run.id)), stop)
+    before = _current.get()
+    _current.set(watch)
     try:
         yield
     except RunStoppedError as error:
@@ -45,6 +48,18 @@ def stopped_with_flow_run(stop: Callable[[], None]) -> Iterator[None]:
         ) from error
     finally:
         _leave(watch, stop)
+        _current.set(before)
+
+
+def raise_if_stopped() -> None:
+    """End what `stopped_with_flow_run` has stopped; called wherever it waits.
+
+    Raises:
+        RunStoppedError: The flow run is no longer running.
+    """
+    watch = _current.get()
+    if watch is not None and watch.final_state is not None:
+        raise RunStoppedError("its flow run is no longer running")
 
 
 class _FlowRunWatch:
@@ -77,7 +92,7 @@ class _FlowRunWatch:
         while not self._is_over.is_set():
             try:
                 final_state = self._read_final_state()
-            except Exception as error:  # such as the page of a proxy: the next check may reach the server
+            except Exception as error:  # such as the page of a proxy
                 logger.warning("the state of flow run %s cannot be read: %s", self.flow_run_id, error)
                 final_state = None
             if final_state is not None:
@@ -93,8 +108,13 @@ class _FlowRunWatch:
                 state = prefect.read_flow_run(self.flow_run_id).state
             except ObjectNotFound:
                 return "deleted"
+            except httpx.HTTPError:  # the next check may reach the Prefect server
+                return None
         return None if state is None or state.is_running() else state.name
 
+
+_current: contextvars.ContextVar[_FlowRunWatch | None] = contextvars.ContextVar("watch", default=None)
+"""That of the current shard."""
 
 _watches: dict[UUID, _FlowRunWatch] = {}
 """Those of flow runs that were running at the last check."""

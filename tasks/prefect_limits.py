@@ -26,6 +26,8 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.metrics import add_counts
+from prefect_cvat.tasks.client_retries import client_retries
+from prefect_cvat.tasks.flow_run_watch import raise_if_stopped
 from prefect_cvat.tasks.slot_leases import take_slots
 
 __all__ = [
@@ -140,20 +142,23 @@ def create_limits(limits: Mapping[str, int]) -> None:
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
 
 
-def try_slots(taken: ExitStack, limits: Mapping[str, int], *, occupy: int = 1) -> bool:
+def try_slots(
+    taken: ExitStack, limits: Mapping[str, int], *, occupy: int = 1, ends_if_lost: bool = True
+) -> bool:
     """Take slots of all of some limits, or of none. Limits that do not exist are created.
 
     Args:
         taken: The stack that returns the slots when it is closed.
         limits: The names of the limits, and the number of slots of each that is created.
         occupy: The number of slots to take of each.
+        ends_if_lost: Whether the run ends if the slots cannot be renewed.
 
     Returns:
         Whether the slots were free.
     """
     for _ in range(2):
         with ExitStack() as mine:
-            found = take_slots(mine, [*limits], occupy=occupy)
+            found = take_slots(mine, [*limits], occupy=occupy, ends_if_lost=ends_if_lost)
             if found is None:
                 return False
             if len(found) == len(limits):
@@ -170,6 +175,7 @@ def wait_for_slots(
     occupy: int,
     timeout: float | None,
     warn: Callable[[str], object],
+    ends_if_lost: bool = True,
 ) -> None:
     """Take slots of all of some limits, as soon as they are free.
 
@@ -181,16 +187,19 @@ def wait_for_slots(
         occupy: The number of slots to take of each limit.
         timeout: Seconds to wait; None waits without limit.
         warn: Called with a message about once a minute while the run waits.
+        ends_if_lost: Whether the run ends if the slots cannot be renewed.
 
     Raises:
         TimeoutError: The slots were not free in time.
+        RunStoppedError: The flow run of the shard that waits is no longer running.
     """
     started = time.monotonic()
     next_warning = SECONDS_BETWEEN_WARNINGS
     delay = FIRST_POLL_SECONDS
     names = list(limits)
     full = names[0]
-    while not try_slots(taken, limits, occupy=occupy):
+    while not try_slots(taken, limits, occupy=occupy, ends_if_lost=ends_if_lost):
+        raise_if_stopped()
         waited = time.monotonic() - started
         if delay == FIRST_POLL_SECONDS and len(names) > 1:
             full = _first_full(names, occupy) or full
@@ -198,11 +207,14 @@ def wait_for_slots(
             raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
         if waited > next_warning:
             next_warning += SECONDS_BETWEEN_WARNINGS
-            full = _first_full(names, occupy) or full
-            warn(
-                f"waiting for a slot of the limit {full}; if no run uses it any more, free it with"
-                f" `prefect gcl update {full} --active-slots 0`"
-            )
+            if found := _first_full(names, occupy):
+                full = found
+                warn(
+                    f"waiting for a slot of the limit {full}; if no run uses it any more, free it with"
+                    f" `prefect gcl update {full} --active-slots 0`"
+                )
+            else:
+                warn(f"waiting for slots of the limits {', '.join(names)}; the Prefect server is busy")
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of waiting runs)
         delay = min(2 * delay, POLL_SECONDS)
     kind = "server" if full.startswith(SERVER_LIMITS) else "task"
@@ -211,7 +223,7 @@ def wait_for_slots(
 
 def _first_full(names: Sequence[str], occupy: int) -> str | None:
     """The first of some limits that has fewer free slots than a run takes; None if that is not known."""
-    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+    with suppress(httpx.HTTPError), client_retries(0), get_client(sync_client=True) as client:
         for name in names:
             with suppress(ObjectNotFound):
                 limit = client.read_global_concurrency_limit_by_name(name)

@@ -31,7 +31,9 @@ _NOT_FREE = (423, 503)
 """How the Prefect server refuses slots: they are not free, or SQLite is busy."""
 
 
-def take_slots(taken: ExitStack, names: Sequence[str], *, occupy: int) -> list[str] | None:
+def take_slots(
+    taken: ExitStack, names: Sequence[str], *, occupy: int, ends_if_lost: bool = True
+) -> list[str] | None:
     """Take slots of those of some limits that exist: of all of these, or of none. It waits for none.
 
     A run that is interrupted while it takes slots leaves them taken until the lease ends.
@@ -40,6 +42,7 @@ def take_slots(taken: ExitStack, names: Sequence[str], *, occupy: int) -> list[s
         taken: The stack that returns the slots when it is closed.
         names: The names of the limits.
         occupy: The number of slots to take of each.
+        ends_if_lost: Whether the run ends if the slots cannot be renewed; else only a warning is logged.
 
     Returns:
         The names of the limits of which slots are taken; None if the slots of one of them are not free.
@@ -64,7 +67,9 @@ def take_slots(taken: ExitStack, names: Sequence[str], *, occupy: int) -> list[s
         if found:  # else it is a lease of nothing
             taken.callback(_return, lease.lease_id)
             taken.enter_context(
-                maintain_concurrency_lease(lease.lease_id, LEASE_SECONDS, raise_on_lease_renewal_failure=True)
+                maintain_concurrency_lease(
+                    lease.lease_id, LEASE_SECONDS, raise_on_lease_renewal_failure=ends_if_lost
+                )
             )
     return found
 

@@ -16,6 +16,7 @@ from prefect_cvat.auto_annotation.functions_in_parameters import (
 )
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.tasks.flow_run_watch import raise_if_stopped
 from prefect_cvat.tasks.prefect_limits import FIRST_POLL_SECONDS, device_limit, server_slot, try_slots
 
 __all__ = [
@@ -216,6 +217,7 @@ def _wait_for_first_free(
     deadline = None if timeout is None else time.monotonic() + timeout
     delay = FIRST_POLL_SECONDS
     while (free := _take_first_free(slot, choices)) is None:
+        raise_if_stopped()
         if deadline is not None and time.monotonic() > deadline:
             names = ", ".join(device for each in choices for device in each)
             raise TimeoutError(f"none of the devices {names} was free in {timeout:.0f} s")

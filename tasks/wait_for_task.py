@@ -4,7 +4,7 @@ The limit of a task or job is created when a run needs it, and removed when the 
 ended. Prefect can remove a limit of which slots are taken. So a run removes a limit while it has all of its
 slots; a run that waits for that limit then creates it again.
 
-A flow run with shards has a slot of its task from the beginning to the end; its shards have others.
+A flow run with shards has a slot of its task while they work; they have others.
 """
 
 from __future__ import annotations
@@ -79,7 +79,14 @@ def task_slots(
     try:
         with ExitStack() as taken:
             create_limits(to_remove)  # the run before has removed them
-            wait_for_slots(taken, {**(also or {}), **limits}, occupy=occupy, timeout=timeout, warn=warn)
+            wait_for_slots(
+                taken,
+                {**(also or {}), **limits},
+                occupy=occupy,
+                timeout=timeout,
+                warn=warn,
+                ends_if_lost=jobs is None or bool(jobs),  # shards have slots of their own
+            )
             own = [name for name, number in limits.items() if number == occupy]  # all of their slots
             taken.push(partial(_delete_own, own))
             to_remove = (

@@ -26,12 +26,18 @@ class PrefectRequests:
         asked: How many there were.
         routes: How many requests there were of each route, such as `POST /api/artifacts/`, without ids and names;
             those do not count that are sent again, because SQLite was busy.
+        busy_once: The ends of paths whose next request is answered as if SQLite was busy.
+        busy_at: When that was, as `time.monotonic` says.
+        again_after: Seconds until the next request then came.
     """
 
     status: int | None = None
     delay: float = 0.0
     asked: int = 0
     routes: Counter[str] = field(default_factory=Counter)
+    busy_once: set[str] = field(default_factory=set)
+    busy_at: float = 0.0
+    again_after: float | None = None
 
 
 @contextmanager
@@ -43,6 +49,14 @@ def prefect_proxy() -> Iterator[PrefectRequests]:
     class Handler(LoopbackHandler):
         def _pass_on(self) -> None:
             is_artifact = self.path.startswith("/api/artifacts")
+            if artifacts.busy_at and artifacts.again_after is None:
+                artifacts.again_after = time.monotonic() - artifacts.busy_at
+            for end in [end for end in artifacts.busy_once if self.path.endswith(end)]:
+                artifacts.busy_once.remove(end)
+                artifacts.busy_at = time.monotonic()
+                self.read_body()
+                self._send(_BUSY, b"{}", "application/json")
+                return
             if is_artifact:
                 artifacts.asked += 1
                 time.sleep(artifacts.delay)

@@ -79,7 +79,8 @@ def test_loads_at_most_one_model_per_slot_of_the_server(credentials, client, mak
     finally:
         ensure_limit(limit, DEFAULT_RUNS_PER_SERVER, overwrite=True)
     assert (report.frames, report.added) == (12, 12)
-    assert (counted_models.most, counted_models.alive) == (2, 0)
+    assert 1 <= counted_models.most <= 2
+    assert counted_models.alive == 0
 
 
 def test_unsaved_credentials_are_an_error(sandbox, make_task):

@@ -55,6 +55,15 @@ def test_requests_of_a_run(credentials, make_task, monkeypatch, batches):
     }
 
 
+@pytest.mark.parametrize("flow", [annotate_task, annotate_shards])
+def test_busy_server_is_asked_again_soon(credentials, make_task, monkeypatch, flow):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    with prefect_proxy() as requests:
+        requests.busy_once.add("/increment-with-lease")
+        flow(make_task(2), credentials, function="flow_functions.one_box")
+    assert requests.again_after < 1.0  # Prefect's client would wait two seconds
+
+
 def test_requests_of_shards(credentials, make_task, client, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = make_task(6, segment_size=2)

@@ -14,6 +14,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks import flow_run_watch
 from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
+from prefect_cvat.tasks.wait_for_task import task_slots
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -59,6 +60,15 @@ def test_shard_stops_when_its_flow_run_is_cancelled(client, shard):
     with pytest.raises(RunStoppedError, match="the flow run of this shard is Cancelling; run it again"):
         one_shard(shard, cancel)
     assert len(client.task_annotations(shard.task_id).shapes) < FRAMES
+
+
+def test_shard_that_waits_for_its_job_stops_when_its_flow_run_is_cancelled(client, shard):
+    with (
+        task_slots(client.url, shard.task_id, shard.options.selection.jobs),
+        pytest.raises(RunStoppedError, match="the flow run of this shard is Cancelling; run it again"),
+    ):
+        one_shard(shard, cancel)
+    assert not client.task_annotations(shard.task_id).shapes
 
 
 def test_shard_completes_while_its_flow_run_is_running(shard):

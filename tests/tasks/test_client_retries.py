@@ -45,8 +45,8 @@ def ask(path, answers, *, headers=()):
 
 
 def test_busy_server_is_asked_again_soon():
-    first, second, third = ask("/hello", [503, 503, 503, 200])
-    assert 0.05 < first < second < third < 2.5
+    first, second = ask("/hello", [503, 503, 200])
+    assert first + second < 2.0
 
 
 def test_outlasts_a_database_that_is_away_for_a_minute():
@@ -58,6 +58,7 @@ def test_outlasts_a_database_that_is_away_for_a_minute():
     ("path", "status", "headers"),
     [
         ("/v2/concurrency_limits/leases/1/renew", 503, ()),
+        ("/csrf-token", 503, ()),
         ("/hello", 429, ()),
         ("/hello", 503, (("Retry-After", "2"),)),
     ],
