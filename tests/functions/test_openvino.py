@@ -213,7 +213,7 @@ class Uneven(nn.Module):
     """A classifier whose number of steps depends on the pixels, which a trace does not show."""
 
     def forward(self, images):
-        steps = int(images.sum().abs()) % 7
+        steps = int(images.sum().abs() * 1000) % 1009  # hardly ever the same for the two images of the trace
         return torch.stack([images.mean((1, 2, 3)) * steps, images[:, 0].mean((1, 2)) + steps], 1)
 
 
