@@ -214,7 +214,7 @@ def wait_for_slots(
                     f" `prefect gcl update {full} --active-slots 0`"
                 )
             else:
-                warn(f"waiting for slots of the limits {', '.join(names)}; the Prefect server is busy")
+                warn(f"waiting for slots of the limits {', '.join(names)}; none of them is known to be full")
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of waiting runs)
         delay = min(2 * delay, POLL_SECONDS)
     kind = "server" if full.startswith(SERVER_LIMITS) else "task"

@@ -31,6 +31,9 @@ __all__ = [
 POLL_SECONDS = 2.0
 """How often, at the longest, a waiting run checks whether a device is free."""
 
+_ANY = (None, "", "auto")
+"""The values of `device` that leave the choice to the run."""
+
 
 class DeviceInUseError(Exception):
     """Another run uses a device, and this one must not wait for it with a slot of the CVAT server.
@@ -42,10 +45,6 @@ class DeviceInUseError(Exception):
     def __init__(self, devices: Collection[str | None]) -> None:
         self.devices = devices
         super().__init__(f"another run uses one of the devices {devices}")
-
-
-_ANY = (None, "", "auto")
-"""The values of `device` that leave the choice to the run."""
 
 
 @contextmanager

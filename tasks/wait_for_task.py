@@ -89,11 +89,10 @@ def task_slots(
             )
             own = [name for name, number in limits.items() if number == occupy]  # all of their slots
             taken.push(partial(_delete_own, own))
-            to_remove = (
-                {} if jobs is None else task
-            )  # also by a shard that fails: its flow run may have ended
+            to_remove = {} if jobs is None else task
             yield
-            to_remove = {} if is_shard else to_remove
+            if is_shard:  # one that fails removes the limit, as its flow run may have ended
+                to_remove = {}
     finally:
         with suppress(httpx.HTTPError):  # if the Prefect server does not answer, `remove_unused_limits` does
             _remove(to_remove)
