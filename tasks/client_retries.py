@@ -12,12 +12,9 @@ from prefect.context import SettingsContext, get_settings_context
 
 __all__ = ["ask_busy_server_again_soon", "client_retries"]
 
-BUSY_SECONDS = (0.1, 0.4, 4.0, 16.0, 40.0)
-"""How long, at least, a request waits before it is sent again. SQLite is busy for moments; a database that is
-away for a minute must be outlasted with the five attempts that Prefect's client has."""
-
-_AS_USUAL = ("/renew", "/csrf-token")
-"""The renewal of a lease, and what it may need before: they have few attempts, to outlast a short outage."""
+BUSY_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""How long, at least, a request waits each time before it is sent to a busy server again. After that it waits
+as Prefect's client does, for up to a minute in all."""
 
 
 @contextmanager
@@ -40,7 +37,8 @@ def ask_busy_server_again_soon(client: SyncPrefectClient) -> None:
     """Let a client send a request again soon if the Prefect server answers that SQLite is busy (503).
 
     Writes of two runs that meet are enough for that. Prefect's client would wait two seconds, then four. It
-    does what `Retry-After` says, which the server does not send.
+    waits as long as `Retry-After` says, and does not count an attempt that is answered with
+    `Prefect-Maintenance`; the server sends neither.
 
     Args:
         client: The client of the flow run; that of all its threads.
@@ -51,12 +49,10 @@ def ask_busy_server_again_soon(client: SyncPrefectClient) -> None:
 
 
 def _retry_soon(response: httpx.Response) -> None:
-    is_busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-    request = response.request
-    if not is_busy or "Retry-After" in response.headers or request.url.path.endswith(_AS_USUAL):
+    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or "Retry-After" in response.headers:
         return
-    times: int = request.extensions.get("times_busy", 0)
-    request.extensions["times_busy"] = times + 1
+    times: int = response.request.extensions.get("times_busy", 0)
+    response.request.extensions["times_busy"] = times + 1
     if times < len(BUSY_SECONDS):
         seconds = BUSY_SECONDS[times] + random.uniform(0.0, 0.2)  # noqa: S311 (spreads the requests of runs)
-        response.headers["Retry-After"] = f"{seconds:.3f}"
+        response.headers.update({"Retry-After": f"{seconds:.3f}", "Prefect-Maintenance": "true"})
