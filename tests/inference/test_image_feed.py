@@ -249,3 +249,38 @@ def test_images_are_opened_one_by_one_for_a_function_that_does_not_read_them():
             return []
 
     assert len(list(Detector(Names()).detect(opened(range(5), numbers)))) == 5
+
+
+@pytest.mark.parametrize(
+    ("reads", "is_decoded", "calls"),
+    [(True, False, [1, 3, 3, 1]), (False, False, [1, 3, 3, 1]), (True, True, [3, 3, 2])],
+)
+def test_first_call_shows_with_one_image_whether_pixels_are_read(reads, is_decoded, calls):
+    seen = []
+
+    class Batches:
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+        batch_size = 3
+
+        def detect_batch(self, contexts, images):
+            seen.append(len(images))
+            for image in images if reads else ():
+                image.load()
+            return [[] for _ in images]
+
+    def images():
+        for frame, image in opened(range(8)):
+            yield frame, image.copy() if is_decoded else image
+
+    assert len(list(Detector(Batches()).detect(images()))) == 8
+    assert seen == calls
+
+
+def test_images_for_two_calls_wait():
+    numbers = []
+    feed = ImageFeed(lambda frame, image: None)
+    feed.max_bytes = 2 * feed.bytes_of(next(opened([0]))[1])
+    images = FedImages(feed, opened(range(9), numbers), lambda: 8)
+    images.prepare_next(lambda: False)
+    assert (feed.waiting, feed.waiting_bytes) == (4, 2 * feed.max_bytes)
+    images.close()

@@ -170,7 +170,7 @@ class Detector:
         """Each frame with its output or an error, of one or several calls."""
         outcomes: list[tuple[Frame, object]] = []
         began = time.perf_counter()
-        for group in _groups(images, self.images_per_call):
+        for group in _groups(images, lambda: self._max_images(images)):
             with self._preparing_next(images, opener):
                 outcomes += self._run(group)
             del group  # free its pixels before the next ones are decoded
@@ -180,6 +180,14 @@ class Detector:
                 outcomes, began = [], time.perf_counter()
         if outcomes:
             yield outcomes
+
+    def _max_images(self, images: FedImages) -> int:
+        """The maximum number of images in the next call.
+
+        One, if only that call will show whether images are to be decoded in advance: the function itself
+        would decode them one after the other.
+        """
+        return 1 if images.reading_is_unknown else self.images_per_call()
 
     @contextmanager
     def _preparing_next(self, images: FedImages, opener: ThreadPoolExecutor) -> Iterator[None]:

@@ -25,10 +25,14 @@ from prefect_cvat.media.untrusted_images import (
 __all__ = ["FedImage", "FedImages", "ImageFeed", "OpenedImages", "Preprocess", "max_fed_bytes"]
 
 MIN_FED_BYTES = 64 * 2**20
-"""Memory for the images of a call, and for those prepared in advance, on up to four cores: 16 megapixels."""
+"""Memory for the images of a call on up to four cores: 16 megapixels."""
 
 FED_BYTES_PER_CORE = 16 * 2**20
 """The same on more cores, for each."""
+
+CALLS_AHEAD = 2
+"""For how many calls images are prepared in advance.
+With one, cores wait while the last of its images is decoded."""
 
 Preprocess = Callable[[Frame, PIL.Image.Image], Any]
 """Makes of the image of a frame what a function takes in its place."""
@@ -38,7 +42,7 @@ OpenedImages = Iterable[tuple[Frame, PIL.Image.Image]]
 
 
 def max_fed_bytes() -> int:
-    """Maximum size in bytes of the images of a call, and of those prepared in advance."""
+    """Maximum size in bytes of the images of a call."""
     return max(MIN_FED_BYTES, FED_BYTES_PER_CORE * usable_cores())
 
 
@@ -60,7 +64,7 @@ class FedImage:
 
 
 class ImageFeed:
-    """Decodes and preprocesses images for two calls in advance, in the order of the frames.
+    """Decodes and preprocesses images for `CALLS_AHEAD` calls in advance, in the order of the frames.
 
     A function may do without the pixels. Unless it preprocesses, images are therefore decoded in advance
     only after it has read those of an image. Frames of a video are decoded already.
@@ -72,8 +76,9 @@ class ImageFeed:
             the function takes images.
 
     Attributes:
-        max_bytes: Maximum size in bytes of the images prepared in advance.
-        reads_pixels: Whether images are prepared in advance.
+        max_bytes: Maximum size in bytes of the images that are prepared in advance for a call.
+        reads_pixels: Whether the function reads pixels, so that images are prepared in advance; None as long
+            as that is not known.
         waiting: The number of images prepared in advance.
         waiting_bytes: Their size.
     """
@@ -82,16 +87,15 @@ class ImageFeed:
         self._preprocess = preprocess
         self._input_bytes_per_pixel = 12.0  # three floats, until an input is seen
         self.max_bytes = max_fed_bytes()
-        self.reads_pixels = preprocess is not None
+        self.reads_pixels: bool | None = True if preprocess is not None else None
         self.waiting = 0
         self.waiting_bytes = 0
 
     def has_room(self, needed: int, images_per_call: int) -> bool:
         """Whether an image of so many bytes may be prepared in advance; the first always may."""
-        max_images = 2 * max(images_per_call, usable_cores())
-        return not self.waiting or (
-            self.waiting < max_images and self.waiting_bytes + needed <= self.max_bytes
-        )
+        max_images = CALLS_AHEAD * max(images_per_call, usable_cores())
+        max_bytes = CALLS_AHEAD * self.max_bytes
+        return not self.waiting or (self.waiting < max_images and self.waiting_bytes + needed <= max_bytes)
 
     def bytes_of(self, image: PIL.Image.Image) -> int:
         """Bytes that an image takes, decoded or preprocessed."""
@@ -161,10 +165,7 @@ class FedImages:
         Raises:
             MediaError: The next image cannot be opened.
         """
-        if self._lazy is not None:
-            # Pillow empties `tile` when it decodes
-            self._feed.reads_pixels = not getattr(self._lazy, "tile", None)
-            self._lazy = None
+        self._see_whether_read()
         if not self._waiting:
             if self._next is None and not self._is_exhausted:
                 self._open()
@@ -176,7 +177,7 @@ class FedImages:
                 raise self._error
             raise StopIteration
         (frame, image), self._next = self._next, None
-        self._is_large = self._feed.reads_pixels
+        self._is_large = bool(self._feed.reads_pixels)
         if self._is_large:  # too large to be in memory beside the images of a call
             return self._feed.prepare(frame, image)
         self._lazy = image if getattr(image, "tile", None) else None
@@ -185,7 +186,12 @@ class FedImages:
     @property
     def are_read(self) -> bool:
         """Whether the function reads the pixels of images, so that they are prepared in advance."""
-        return self._feed.reads_pixels
+        return bool(self._feed.reads_pixels)
+
+    @property
+    def reading_is_unknown(self) -> bool:
+        """Whether the image taken last is not decoded, and the function has not seen another such image."""
+        return self._lazy is not None and self._feed.reads_pixels is None
 
     def prepare_next(self, is_awaited: Callable[[], bool]) -> None:
         """Prepare the next images, and those that follow; to be called while the function works.
@@ -225,10 +231,17 @@ class FedImages:
             future.cancel()
             self._count(-1, -size)
         self._waiting.clear()
-        self._next = self._lazy = None
+        self._next = None
+        self._see_whether_read()
         self._resources.close()
         if isinstance(self._opened, Generator):
             self._opened.close()
+
+    def _see_whether_read(self) -> None:
+        if self._lazy is not None:
+            # Pillow empties `tile` when it decodes
+            self._feed.reads_pixels = not getattr(self._lazy, "tile", None)
+            self._lazy = None
 
     def _open(self) -> None:
         self._opened_count += 1
@@ -243,7 +256,7 @@ class FedImages:
         (frame, image), self._next = self._next, None
         if self._pool is None:
             decoded = MIN_BYTES_PER_PIXEL * image.width * image.height
-            self._resources.enter_context(reusing_pixel_memory(self._feed.max_bytes, decoded))
+            self._resources.enter_context(reusing_pixel_memory(CALLS_AHEAD * self._feed.max_bytes, decoded))
             self._pool = self._resources.enter_context(
                 ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
             )
