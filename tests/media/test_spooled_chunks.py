@@ -102,6 +102,31 @@ def test_downloads_the_requested_number_at_a_time_in_order(tmp_path, number):
     assert max(disk.at_a_time) == number
 
 
+def test_one_at_a_time_while_two_batches_are_on_disk(tmp_path):
+    disk = Disk(tmp_path, held=range(20))
+    with closing(SpooledChunks(disk)) as chunks:
+        for batch in range(5):
+            chunks.request(batch, [2 * batch, 2 * batch + 1])
+        until(lambda: len(disk.began) == 4)
+        disk.let(0, 1, 2)
+        until(lambda: len(disk.began) == 7)  # chunk 3, of the second batch, is being downloaded
+        disk.let(3)
+        with stays(lambda: len(disk.began) == 7):
+            chunks.get(3)
+        disk.let(4, 5)
+        with stays(lambda: len(disk.began) == 7):
+            chunks.get(5)
+        disk.let(6)
+        until(lambda: disk.began == [*range(8)])
+        chunks.need(0, [])  # now the batches to come first are those of chunks 2 to 5, and on disk
+        with stays(lambda: len(disk.began) == 8):
+            pass
+        chunks.need(1, [])
+        chunks.need(2, [])  # now those of chunks 6 to 9, and chunk 7 is not
+        until(lambda: disk.began == [*range(10)])
+        disk.let(*range(20))
+
+
 def test_batch_waits_until_downloads_of_an_earlier_one_are_requested(tmp_path):
     disk = Disk(tmp_path)
     with closing(SpooledChunks(disk)) as chunks:

@@ -38,10 +38,13 @@ class DownloadLimit:
 
     Args:
         fixed: A fixed number; None adapts it.
+
+    Attributes:
+        is_fixed: Whether the number is fixed.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
-        self._is_fixed = fixed is not None
+        self.is_fixed = fixed is not None
         self._number = FIRST_DOWNLOADS if fixed is None else fixed
         self._usual: float | None = None  # throughput with this number, in bytes a second
         self._before_trial: float | None = None  # throughput with one less, during a trial
@@ -64,7 +67,7 @@ class DownloadLimit:
             now: The time in seconds.
             others_wait: Whether another chunk waits for a slot.
         """
-        if self._is_fixed:
+        if self.is_fixed:
             return
         if not others_wait:
             self._begin_round(skip=0)
@@ -85,7 +88,7 @@ class DownloadLimit:
             began: The start of the refused request, in seconds.
             now: The time in seconds.
         """
-        if not self._is_fixed and began >= self._shrunk_at:
+        if not self.is_fixed and began >= self._shrunk_at:
             self._halve(now)
 
     def _end_round(self, throughput: float) -> None:

@@ -50,6 +50,14 @@ class DownloadSlots(Interruption):
             and self._paused < MAX_PAUSED
         )
 
+    @property
+    def are_for_urgent(self) -> bool:
+        """Whether free slots are for urgent downloads only, while `changed` is held.
+
+        They are if another download has one, unless the user has set their number.
+        """
+        return self._taken > 0 and not self._limit.is_fixed
+
     def take(self) -> None:
         """Take a slot, while `changed` is held."""
         self._taken += 1

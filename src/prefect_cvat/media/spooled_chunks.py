@@ -1,6 +1,7 @@
 """The chunks of a run on disk: each is fetched once, and deleted after the last batch that needs it.
 
-Separate threads fetch several chunks at a time, in the order in which batches need them. The size of the
+Separate threads fetch several chunks at a time, in the order in which batches need them, and one at a time
+while the current batch and the next one are on disk: the processor is for detection then. The size of the
 chunks on disk is limited, except for those of the current batch, which are always fetched.
 """
 
@@ -27,6 +28,9 @@ __all__ = ["AHEAD", "BatchChunks", "SpooledChunks"]
 
 AHEAD = inf
 """Stands in for a batch number: the chunks after the last batch so far."""
+
+URGENT_BATCHES = 2
+"""For these batches, from the current one on, several chunks are downloaded at a time."""
 
 MAX_BYTES = 2**29
 """Maximum size in bytes of the chunks on disk, unless the current batch alone needs more."""
@@ -60,6 +64,7 @@ class SpooledChunks:
         self.slots = DownloadSlots(limit or DownloadLimit(), self._changed, self._start)
         self._threads = ThreadPoolExecutor(MAX_DOWNLOADS + MAX_PAUSED, thread_name_prefix="download")
         self._chunks: dict[int, _Spooled] = {}
+        self._loading: set[_Spooled] = set()
         self._waiting: dict[float, deque[int] | None] = {}  # by batch; None before its request
         self._bytes = 0
         self._bytes_per_pixel: float | None = None
@@ -157,6 +162,7 @@ class SpooledChunks:
         while self.slots.are_free and (number := self._next()) is not None:
             chunk = self._chunks[number]
             chunk.is_loading = True
+            self._loading.add(chunk)
             chunk.size = self._expected(chunk)
             self._bytes += chunk.size
             self.slots.take()
@@ -164,18 +170,21 @@ class SpooledChunks:
 
     def _next(self) -> int | None:
         """The number of the next chunk to download; None if none may start."""
-        is_first = True
-        for batch in sorted(self._waiting):
+        batches = sorted(self._waiting)
+        for place, batch in enumerate(batches):
             numbers = self._waiting[batch]
             if numbers is None:
                 return None
             while numbers and self._chunks[numbers[0]].is_started:
                 numbers.popleft()
             if numbers:
-                must = is_first and batch != AHEAD
+                if place >= URGENT_BATCHES and self.slots.are_for_urgent:
+                    urgent = batches[:URGENT_BATCHES]
+                    if all(chunk.batches.isdisjoint(urgent) for chunk in self._loading):
+                        return None
+                must = place == 0 and batch != AHEAD
                 size = self._expected(self._chunks[numbers[0]])
                 return numbers[0] if must or self._bytes + size <= self._max_bytes else None
-            is_first = False
         return None
 
     def _download(self, number: int) -> None:
@@ -194,6 +203,7 @@ class SpooledChunks:
         with self._changed:
             self._bytes += size - chunk.size
             chunk.file, chunk.error, chunk.size, chunk.is_loading = file, error, size, False
+            self._loading.remove(chunk)
             if file is not None and chunk.pixels:
                 self._bytes_per_pixel = max(self._bytes_per_pixel or 0.0, size / chunk.pixels)
             self.slots.leave(None if error else size, others_wait=self._next() is not None)
