@@ -29,7 +29,8 @@ from prefect_cvat.auto_annotation.functions import ensemble
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import Evaluation, evaluate
 from prefect_cvat.models import Job
-from prefect_cvat.review.frame_ranking import rank_frames, summarize_shapes
+from prefect_cvat.review.frame_ranking import rank_frames
+from prefect_cvat.review.frame_summary import FrameSummaries, summarize_shapes
 
 BOOTSTRAPS = 2000
 
@@ -163,7 +164,9 @@ def expected(items: Sequence[Item], threshold: float, images: Sequence[int]) -> 
     summaries = [summarize_shapes(number, shapes.get(image, [])) for number, image in enumerate(images)]
     labels = {item["category_id"]: str(item["category_id"]) for item in items}
     job = Job(id=1, task_id=1, start_frame=0, stop_frame=len(images) - 1)
-    reviews = rank_frames(summaries, labels=labels, jobs=[job], url="", max_frames=len(images))
+    reviews = rank_frames(
+        FrameSummaries(summaries), labels=labels, jobs=[job], url="", max_frames=len(images)
+    )
     found = np.zeros(len(images))
     for review in reviews:
         found[review.frame] = review.expected_corrections

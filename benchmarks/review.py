@@ -212,7 +212,7 @@ def expected(summaries: Sequence[FrameSummary], names: Sequence[str]) -> Array:
     job = Job(id=1, task_id=1, start_frame=0, stop_frame=count - 1)
     values = np.zeros(count)
     labels = dict(enumerate(names))
-    for item in rank_frames(summaries, labels=labels, jobs=[job], url="", max_frames=count):
+    for item in rank_frames(FrameSummaries(summaries), labels=labels, jobs=[job], url="", max_frames=count):
         values[item.frame] = item.expected_corrections
     return values
 

@@ -37,7 +37,7 @@ class NumberRanges(Collection[int]):
             return numbers
         if isinstance(numbers, range) and numbers.step == 1:
             return cls([numbers])
-        return cls(range(number, number + 1) for number in numbers)
+        return cls(_runs(numbers))
 
     @classmethod
     def parse(cls, text: str) -> NumberRanges:
@@ -89,6 +89,17 @@ class NumberRanges(Collection[int]):
 
     def __repr__(self) -> str:
         return f"NumberRanges({self.describe()})"
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[range]:
+    """Ranges of numbers that follow each other: a run has few, and making one for each number takes long."""
+    start = stop = 0
+    for number in numbers:
+        if number != stop:
+            yield range(start, stop)
+            start = number
+        stop = number + 1
+    yield range(start, stop)
 
 
 def _parse_part(text: str) -> range:

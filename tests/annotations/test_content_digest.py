@@ -229,3 +229,15 @@ SKELETON = {"type": "skeleton", "frame": 3, "label_id": 7, "source": "auto", "po
 def test_digests_stay_as_records_of_runs_have_them(annotation, expected):
     """`undo` compares the digests in a record, perhaps of an earlier version, with what is in the task."""
     assert content_digest(annotation, {8: {1: "x"}}).hex() == expected
+
+
+@given(st.floats(0, 65536) | st.floats(0, 65536, width=32))
+def test_coordinates_are_rounded_to_a_thousandth(x):
+    rounded = content_digest({**SHAPE, "points": [round(x, 3)]}, {})
+    assert content_digest({**SHAPE, "points": [x]}, {}) == rounded
+
+
+def test_coordinates_of_any_size_have_a_digest():
+    assert content_digest({**SHAPE, "points": [1e306, 1.0004]}, {}) == content_digest(
+        {**SHAPE, "points": [1e306, 1.0]}, {}
+    )

@@ -47,7 +47,8 @@ def box(left=0, top=0, right=10, bottom=10, *, score=1.0, label=1, **fields):
 
 
 def rank(summaries, max_frames=100):
-    return rank_frames(summaries, labels=NAMES, jobs=JOBS, url="http://cvat/tasks/5", max_frames=max_frames)
+    kept = summaries if isinstance(summaries, FrameSummaries) else FrameSummaries(summaries)
+    return rank_frames(kept, labels=NAMES, jobs=JOBS, url="http://cvat/tasks/5", max_frames=max_frames)
 
 
 def ranked(*frames):

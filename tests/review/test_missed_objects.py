@@ -4,7 +4,7 @@ import pytest
 
 from prefect_cvat.models import Job
 from prefect_cvat.review.frame_ranking import rank_frames
-from prefect_cvat.review.frame_summary import FrameSummary, summarize_shapes
+from prefect_cvat.review.frame_summary import FrameSummaries, FrameSummary, summarize_shapes
 
 JOBS = [Job(id=1, task_id=5, type="annotation", start_frame=0, stop_frame=9, state="new", stage="annotation")]
 SURE = {"type": "rectangle", "label_id": 1, "points": [0, 0, 9, 9], "score": 1.0}
@@ -20,7 +20,12 @@ def frame(number, expected_missed):
 
 def expected(summaries, missed_per_frame):
     reviews = rank_frames(
-        summaries, labels={1: "car"}, jobs=JOBS, url="", max_frames=9, missed_per_frame=missed_per_frame
+        FrameSummaries(summaries),
+        labels={1: "car"},
+        jobs=JOBS,
+        url="",
+        max_frames=9,
+        missed_per_frame=missed_per_frame,
     )
     return {review.frame: review.expected_corrections for review in reviews}
 

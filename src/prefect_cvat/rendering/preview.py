@@ -31,6 +31,7 @@ from prefect_cvat.rendering.review_page.page_images import PageImages
 from prefect_cvat.rendering.review_page.shapes_by_frame import ShapesByFrame
 from prefect_cvat.rendering.sample_frames import label_names
 from prefect_cvat.review.frame_ranking import rank_frames
+from prefect_cvat.review.frame_summary import FrameSummaries
 
 __all__ = ["open_image_files", "preview"]
 
@@ -114,7 +115,11 @@ def _page_frames(
     reviews = {
         review.frame: review
         for review in rank_frames(
-            found.summaries, labels=names, jobs=[everything], url="", max_frames=len(frames)
+            FrameSummaries(found.summaries),
+            labels=names,
+            jobs=[everything],
+            url="",
+            max_frames=len(frames),
         )
     }
     tags: dict[int, list[str]] = {}

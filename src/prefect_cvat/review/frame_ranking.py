@@ -19,7 +19,7 @@ it is a forecast: the uncertainties are probabilities, and missed objects add up
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import nsmallest
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,7 +70,7 @@ class FrameReview(BaseModel):
 
 
 def rank_frames(
-    summaries: FrameSummaries | Sequence[FrameSummary],
+    summaries: FrameSummaries,
     *,
     labels: Mapping[int, str],
     jobs: Sequence[Job],
@@ -121,22 +121,16 @@ class _Run:
     """What is known from all frames together: which labels are rare, the mean number of shapes per frame."""
 
     def __init__(
-        self, summaries: Iterable[FrameSummary], names: Mapping[int, str], missed_per_frame: float | None
+        self, summaries: FrameSummaries, names: Mapping[int, str], missed_per_frame: float | None
     ) -> None:
         self._names = names
-        self._frames = self._empty = done = 0
-        unwritten = 0.0
-        counts: Counter[int] = Counter()
-        for summary in summaries:
-            unwritten += summary.expected_missed
-            counts.update(dict(summary.labels))
-            self._frames += 1
-            self._empty += summary.is_empty
-            done += not summary.has_failed
-        self._rare = {label for label, count in counts.items() if count < RARE_FRACTION * counts.total()}
+        self._frames, self._empty = summaries.frames, summaries.empty
+        done = summaries.frames - summaries.failed
+        total = summaries.labels.total()
+        self._rare = {label for label, count in summaries.labels.items() if count < RARE_FRACTION * total}
         self._nonempty_fraction = 1 - self._empty / done if done else 0.0
-        self._mean_count = counts.total() / done if done else 0.0
-        per_frame = unwritten / max(done, 1)
+        self._mean_count = total / done if done else 0.0
+        per_frame = summaries.expected_missed / max(done, 1)
         missed = per_frame if missed_per_frame is None else missed_per_frame
         self._rest_missed = max(0.0, missed - per_frame)
         self._missed_scale = min(1.0, MAX_MISSED_FACTOR * missed / per_frame) if per_frame else 1.0

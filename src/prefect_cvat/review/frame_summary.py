@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.geometry.bounding_box import BoundingBox
@@ -22,7 +21,7 @@ LOW_SCORE = 0.5
 """Shapes with a score below this are counted in the reasons."""
 
 MAX_BYTES_IN_MEMORY = 1 << 17
-"""Maximum bytes of summaries in memory, those of about 400 frames. More are kept on disk."""
+"""Maximum bytes of summaries in memory, those of about 300 frames. More are kept on disk."""
 
 
 @dataclass(slots=True)
@@ -123,11 +122,21 @@ class FrameSummaries:
     """The summaries of all frames of a run, on disk if there are many: they are needed until the run ends.
 
     They can be iterated several times, but by one iterator at a time.
+
+    Attributes:
+        frames: The number of frames.
+        failed: The number of frames on which the function failed.
+        empty: The number of frames on which nothing was detected.
+        expected_missed: The number of detections that are not written and expected to be objects.
+        labels: The number of shapes or tracks by label id.
     """
 
     def __init__(self, summaries: Iterable[FrameSummary] = ()) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY)  # noqa: SIM115 (goes with this object)
         weakref.finalize(self, self._file.close)
+        self.frames = self.failed = self.empty = 0
+        self.expected_missed = 0.0
+        self.labels: Counter[int] = Counter()
         self.extend(summaries)
 
     def extend(self, summaries: Iterable[FrameSummary]) -> None:
@@ -138,18 +147,26 @@ class FrameSummaries:
         """
         try:
             self._file.seek(0, os.SEEK_END)
-            self._file.writelines(_SUMMARY.dump_json(summary) + b"\n" for summary in summaries)
+            self._file.writelines(map(self._count, summaries))
         except OSError as error:
             raise StorageError(
                 f"the summaries of frames for the review cannot be written to disk: {error}"
             ) from error
 
+    def _count(self, summary: FrameSummary) -> bytes:
+        """Count a summary; return what is stored of it."""
+        self.frames += 1
+        self.failed += summary.has_failed
+        self.empty += summary.is_empty
+        self.expected_missed += summary.expected_missed
+        for label, count in summary.labels:
+            self.labels[label] += count
+        return pickle.dumps(summary)
+
     def __iter__(self) -> Iterator[FrameSummary]:
         self._file.seek(0)
-        return map(_SUMMARY.validate_json, self._file)
-
-
-_SUMMARY: TypeAdapter[FrameSummary] = TypeAdapter(FrameSummary)
+        for _ in range(self.frames):
+            yield pickle.load(self._file)  # noqa: S301 (this process has written it, to a file without a name)
 
 
 def summarize_shapes(
