@@ -9,12 +9,19 @@ from contextlib import contextmanager
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import SettingsContext, get_settings_context
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 __all__ = ["ask_busy_server_again_soon", "client_retries"]
 
 BUSY_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""How long, at least, a request waits each time before it is sent to a busy server again. After that it waits
-as Prefect's client does, for up to a minute in all."""
+"""How long, at least, a request waits each time before it is sent to a busy server again. These attempts do
+not count."""
+
+OUTAGE_SECONDS = (2.0, 4.0, 8.0, 16.0, 32.0)
+"""How long it waits after that, as Prefect's client does by itself: a database may be away for a minute."""
+
+_AS_USUAL = ("/renew", "/csrf-token")
+"""The renewal of a lease, and what it may need before: they have to end in time."""
 
 
 @contextmanager
@@ -24,7 +31,8 @@ def client_retries(number: int) -> Iterator[None]:
     Prefect's `temporary_settings` does the same, but reads all settings anew each time, which takes 50 ms.
 
     Args:
-        number: The maximum number of times.
+        number: The maximum number of times; if the client asks a busy server again soon, after that. 0 sends
+            it once.
     """
     now = get_settings_context()
     client = now.settings.client.model_copy(update={"max_retries": number})
@@ -49,10 +57,17 @@ def ask_busy_server_again_soon(client: SyncPrefectClient) -> None:
 
 
 def _retry_soon(response: httpx.Response) -> None:
-    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or "Retry-After" in response.headers:
+    is_busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    request = response.request
+    if not is_busy or "Retry-After" in response.headers or request.url.path.endswith(_AS_USUAL):
         return
-    times: int = response.request.extensions.get("times_busy", 0)
-    response.request.extensions["times_busy"] = times + 1
+    times: int = request.extensions.get("times_busy", 0)
+    request.extensions["times_busy"] = times + 1
+    waits = () if PREFECT_CLIENT_MAX_RETRIES.value() == 0 else (*BUSY_SECONDS, *OUTAGE_SECONDS)
+    if times >= len(waits):
+        response.headers["Retry-After"] = "0"  # it is not sent again, but Prefect's client would wait
+        return
+    seconds = waits[times] + random.uniform(0.0, 0.2)  # noqa: S311 (spreads the requests of runs)
+    response.headers["Retry-After"] = f"{seconds:.3f}"
     if times < len(BUSY_SECONDS):
-        seconds = BUSY_SECONDS[times] + random.uniform(0.0, 0.2)  # noqa: S311 (spreads the requests of runs)
-        response.headers.update({"Retry-After": f"{seconds:.3f}", "Prefect-Maintenance": "true"})
+        response.headers["Prefect-Maintenance"] = "true"

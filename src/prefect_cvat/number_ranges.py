@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
+from operator import index
 
 __all__ = ["NumberRanges"]
 
@@ -68,8 +69,8 @@ class NumberRanges(Collection[int]):
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
             return False
-        index = bisect_right(self._starts, number)
-        return index > 0 and number in self._ranges[index - 1]
+        place = bisect_right(self._starts, number)
+        return place > 0 and number in self._ranges[place - 1]
 
     def __iter__(self) -> Iterator[int]:
         for part in self._ranges:
@@ -98,7 +99,7 @@ def _runs(numbers: Iterable[int]) -> Iterator[range]:
         if number != stop:
             yield range(start, stop)
             start = number
-        stop = number + 1
+        stop = index(number) + 1
     yield range(start, stop)
 
 

@@ -2,19 +2,25 @@
 
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from loopback_server import LoopbackHandler, loopback_server
-from prefect_cvat.tasks.client_retries import ask_busy_server_again_soon, client_retries
+from prefect_cvat.tasks.client_retries import (
+    BUSY_SECONDS,
+    OUTAGE_SECONDS,
+    ask_busy_server_again_soon,
+    client_retries,
+)
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 
 
-def ask(path, answers, *, headers=()):
+def ask(path, answers, *, headers=(), retries=3):
     """Send a request with the client; return the seconds between those that arrived."""
     asked = []
 
@@ -30,7 +36,7 @@ def ask(path, answers, *, headers=()):
     with (
         loopback_server(Answers) as url,
         temporary_settings({PREFECT_API_URL: url}),
-        client_retries(3),
+        client_retries(retries),
         get_client(sync_client=True) as client,
     ):
         ask_busy_server_again_soon(client)
@@ -49,15 +55,41 @@ def test_busy_server_is_asked_again_soon():
 
 
 def test_soon_attempts_are_not_counted(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.tasks.client_retries.BUSY_SECONDS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr("prefect.client.base.time.sleep", lambda _: None)
-    ask("/hello", [*[503] * (3 + 3), 200])
-    ask("/hello", [*[503] * (3 + 3 + 1)])
+    waited = []
+    monkeypatch.setattr("prefect.client.base.time", SimpleNamespace(sleep=waited.append))
+    ask("/hello", [*[503] * (len(BUSY_SECONDS) + 3), 200])
+    ask("/hello", [*[503] * (len(BUSY_SECONDS) + 3 + 1)])
+    assert min(waited) >= BUSY_SECONDS[0]
+    assert max(waited[:5]) < 3.0
 
 
-@pytest.mark.parametrize(("status", "headers"), [(429, ()), (503, (("Retry-After", "2"),))])
-def test_other_answers_are_waited_for_as_usual(status, headers):
-    [seconds] = ask("/hello", [status, 200], headers=headers)
+def test_outlasts_a_database_that_is_away_for_a_minute(monkeypatch):
+    waited = []
+    monkeypatch.setattr("prefect.client.base.time", SimpleNamespace(sleep=waited.append))
+    retries = PREFECT_CLIENT_MAX_RETRIES.default()
+    ask("/hello", [*[503] * (len(BUSY_SECONDS) + retries), 200], retries=retries)
+    assert sum(waited) > 60
+    assert len(OUTAGE_SECONDS) == retries
+
+
+def test_request_that_is_not_to_be_sent_again_fails_at_once(monkeypatch):
+    waited = []
+    monkeypatch.setattr("prefect.client.base.time", SimpleNamespace(sleep=waited.append))
+    ask("/hello", [503], retries=0)
+    assert sum(waited) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "headers"),
+    [
+        ("/v2/concurrency_limits/leases/1/renew", 503, ()),
+        ("/csrf-token", 503, ()),
+        ("/hello", 429, ()),
+        ("/hello", 503, (("Retry-After", "2"),)),
+    ],
+)
+def test_other_answers_are_waited_for_as_usual(path, status, headers):
+    [seconds] = ask(path, [status, 200], headers=headers)
     assert seconds > 1.0
 
 

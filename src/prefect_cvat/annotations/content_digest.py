@@ -106,8 +106,15 @@ def _geometry(shape: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _rounded(points: Sequence[float]) -> list[float]:
-    """Coordinates, rounded to 0.001: as `round(number, 3)` does, in a third of the time."""
+    """Coordinates as `round(number, 3)` gives them, in half the time: digests in records stay the same."""
     try:
-        return [round(1000.0 * number) / 1000.0 for number in points]
-    except OverflowError:  # a coordinate that only the server takes for one
+        return [
+            nearest / 1000.0
+            # 1000 times a number is not exact: it is too near to the middle of two, or its sign may be lost
+            if -0.4999 < (scaled := 1000.0 * number) - (nearest := round(scaled)) < 0.4999
+            and 0 < nearest < 1e9
+            else round(1.0 * number, 3)
+            for number in points
+        ]
+    except (OverflowError, ValueError):  # not finite, or infinite if scaled
         return [round(1.0 * number, 3) for number in points]

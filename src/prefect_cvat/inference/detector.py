@@ -187,7 +187,8 @@ class Detector:
         One, if only that call will show whether images are to be decoded in advance: the function itself
         would decode them one after the other.
         """
-        return 1 if images.reading_is_unknown else self.images_per_call()
+        max_images = self.images_per_call()
+        return 1 if images.reading_is_unknown else max_images
 
     @contextmanager
     def _preparing_next(self, images: FedImages, opener: ThreadPoolExecutor) -> Iterator[None]:

@@ -51,10 +51,10 @@ class DownloadSlots(Interruption):
         )
 
     @property
-    def are_for_urgent(self) -> bool:
-        """Whether free slots are for urgent downloads only, while `changed` is held.
+    def one_is_enough(self) -> bool:
+        """Whether a download that is not urgent waits for another one to end, while `changed` is held.
 
-        They are if another download has one, unless the user has set their number.
+        It does not if the user has set the number of slots.
         """
         return self._taken > 0 and not self._limit.is_fixed
 

@@ -178,7 +178,7 @@ class SpooledChunks:
             while numbers and self._chunks[numbers[0]].is_started:
                 numbers.popleft()
             if numbers:
-                if place >= URGENT_BATCHES and self.slots.are_for_urgent:
+                if place >= URGENT_BATCHES and self.slots.one_is_enough:
                     urgent = batches[:URGENT_BATCHES]
                     if all(chunk.batches.isdisjoint(urgent) for chunk in self._loading):
                         return None

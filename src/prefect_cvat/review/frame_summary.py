@@ -149,6 +149,7 @@ class FrameSummaries:
             self._file.seek(0, os.SEEK_END)
             self._file.writelines(map(self._count, summaries))
         except OSError as error:
+            self.frames = 0  # the last one may be incomplete, so none is read again
             raise StorageError(
                 f"the summaries of frames for the review cannot be written to disk: {error}"
             ) from error

@@ -2,9 +2,9 @@
 
 A full collection goes through all objects of the process: those of all imported modules, and of all
 annotations that wait to be written, which have no cycles. By default it comes so often that it takes a
-seventh of the processor time of a run with 100 boxes on an image, and all threads wait meanwhile. A short
-run would be followed by one, since it has new objects by the ten thousands. Young objects are collected
-less often, too.
+seventh of the processor time of a run with 100 boxes on an image, and all threads wait meanwhile. It would
+also come after each short run, which makes objects by the ten thousands. Young objects are collected less
+often, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _before: tuple[int, int, int] = (0, 0, 0)
 def collecting_rarely() -> Iterator[None]:
     """Make collections rare in the whole process, until the last of the runs ends.
 
-    A higher threshold of the process, or none, is left as it is, and so is one that is set meanwhile.
+    Higher thresholds of the process stay, and so do those that are set meanwhile, and a collector that is
+    switched off.
     """
     global _runs, _before
     with _lock:
